@@ -153,8 +153,6 @@ func errOf(op disk.Op, errno uint32) error {
 		return nil
 	case eNOSPC:
 		base = disk.ErrNoSpace
-	case eINVAL:
-		base = disk.ErrOutOfRange
 	case eNOTSUP:
 		base = disk.ErrNotSupported
 	case ePERM:
