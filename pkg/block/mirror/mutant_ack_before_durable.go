@@ -1,0 +1,5 @@
+//go:build mutant_ack_before_durable
+
+package mirror
+
+func init() { mutant.ackBeforeDurable = true }

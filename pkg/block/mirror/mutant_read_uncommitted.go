@@ -1,0 +1,5 @@
+//go:build mutant_read_uncommitted
+
+package mirror
+
+func init() { mutant.readUncommitted = true }

@@ -1,0 +1,5 @@
+//go:build mutant_read_without_lease
+
+package mirror
+
+func init() { mutant.readWithoutLease = true }

@@ -1,0 +1,5 @@
+//go:build mutant_serve_before_committed
+
+package mirror
+
+func init() { mutant.serveBeforeCommitted = true }

@@ -1,0 +1,438 @@
+package mirror
+
+import (
+	"errors"
+	"slices"
+
+	"beffroi.dev/pkg/block/frame"
+	"beffroi.dev/pkg/clock"
+	"beffroi.dev/pkg/disk"
+	"beffroi.dev/pkg/ident"
+)
+
+var (
+	errNoGroup    = errors.New("no such group on this node")
+	errNotPrimary = errors.New("this node does not lead the group")
+	errBusy       = errors.New("a change of the group is under way; try again in a moment")
+	errNotInSync  = errors.New("the twin is not in sync; a switch would lose its copy")
+	errMoved      = errors.New("the group has moved")
+)
+
+// op is one request on its way.
+type op struct {
+	req      *disk.Request
+	g        *group
+	vol      ident.Volume
+	remote   *remote // came from the peer
+	deadline clock.Instant
+	gen      uint32 // parts of an older generation do not count
+	left     int    // parts that are not done
+	waiting  bool   // it is in held
+	finished bool
+	err      error
+	buf      []byte // whole blocks around an unaligned read
+}
+
+// remote says where the answer to a forwarded request goes.
+type remote struct {
+	session uint64
+	id      uint64
+	epoch   ident.Epoch
+}
+
+// Read is one run of blocks to read from the device. The engine fills Buf,
+// verifies it with Check, sets Err, and calls ReadDone.
+type Read struct {
+	Loc  uint64 // first block on the device
+	Buf  []byte // whole blocks
+	Err  error
+	vol  ident.Volume
+	lba  uint64
+	sums []uint32
+	op   *op
+	gen  uint32
+	key  blockKey // of a read-modify-write
+	copy bool     // of a resync
+	g    *group
+}
+
+// Check sets Err to disk.ErrCorrupt when a block does not match its checksum.
+// It may be called by any goroutine.
+func (r *Read) Check() {
+	for i, sum := range r.sums {
+		if r.Err == nil && frame.Sum(r.vol, r.lba+uint64(i), r.Buf[i*disk.BlockSize:(i+1)*disk.BlockSize]) != sum {
+			r.Err = disk.ErrCorrupt
+		}
+	}
+}
+
+// Submit takes requests for one volume of a group. Their Done is called through
+// Ready.Done.
+func (c *Core) Submit(id ident.Group, vol ident.Volume, reqs []*disk.Request) {
+	for _, r := range reqs {
+		c.dispatch(c.groups[id], &op{req: r, vol: vol, deadline: c.now.Add(c.cfg.Timing.Hold)})
+	}
+}
+
+func (c *Core) dispatch(g *group, o *op) {
+	if g == nil {
+		c.finish(o, disk.ErrClosed)
+		return
+	}
+	o.g = g
+	v := g.volume(o.vol)
+	switch {
+	case v.size == 0:
+		c.finish(o, disk.ErrClosed)
+	case o.req.Op == disk.Flush, o.req.Op == disk.Cache:
+		// Every acknowledged write is durable on the whole set already.
+		c.finish(o, nil)
+	case disk.CheckRange(o.req.Off, o.req.Len, v.size) != nil:
+		c.finish(o, disk.ErrOutOfRange)
+	case o.req.Len == 0:
+		c.finish(o, nil)
+	case !g.execute(o):
+		o.waiting = true
+		g.held = append(g.held, o)
+	}
+}
+
+// execute carries a request out if that can be done now: here, or at the peer.
+func (g *group) execute(o *op) bool {
+	if g.primary() && g.c.failed == nil {
+		switch o.req.Op {
+		case disk.Read, disk.Status:
+			if !g.mayRead() {
+				return false
+			}
+			if o.req.Op == disk.Read {
+				g.read(o)
+			} else {
+				g.status(o)
+			}
+		case disk.Write, disk.Trim, disk.Zero:
+			if !g.mayAssign() {
+				return false
+			}
+			g.write(o)
+		default:
+			g.c.finish(o, disk.ErrNotSupported)
+		}
+		return true
+	}
+	return o.remote == nil && g.forwardTo(o)
+}
+
+// route tries the undecided requests again.
+func (g *group) route() {
+	if len(g.held) == 0 {
+		return
+	}
+	held := g.held
+	g.held = nil
+	for i, o := range held {
+		if o.finished {
+			continue
+		}
+		o.waiting = false
+		if !g.execute(o) {
+			o.waiting = true
+			g.held = append(g.held, held[i])
+		}
+	}
+}
+
+func (g *group) expireHeld() {
+	for _, list := range []*[]*op{&g.held, &g.parked} {
+		*list = slices.DeleteFunc(*list, func(o *op) bool {
+			if g.c.now < o.deadline {
+				return false
+			}
+			o.waiting = false
+			g.c.finish(o, disk.ErrTimeout)
+			return true
+		})
+	}
+	for _, p := range g.pending {
+		if p.op != nil && g.c.now >= p.op.deadline {
+			o := p.op
+			for _, q := range g.pending {
+				if q.op == o { // its client takes the buffer back
+					q.rec.Data, q.op = slices.Clone(q.rec.Data), nil
+				}
+			}
+			g.c.finish(o, disk.ErrTimeout)
+		}
+	}
+}
+
+// finish answers a request, once.
+func (c *Core) finish(o *op, err error) {
+	if o.finished {
+		return
+	}
+	o.finished = true
+	o.gen++
+	if err == nil {
+		c.stats.Acked++
+	}
+	if o.remote != nil {
+		c.answer(o, err)
+		return
+	}
+	o.req.Err = err
+	c.ready.Done = append(c.ready.Done, o.req)
+}
+
+// partDone counts one part of a request.
+func (g *group) partDone(o *op, err error) {
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	if o.left--; o.left == 0 {
+		g.c.finish(o, o.err)
+	}
+}
+
+// write turns a request into records.
+func (g *group) write(o *op) {
+	r := o.req
+	first, last := r.Off/disk.BlockSize, (r.Off+r.Len+disk.BlockSize-1)/disk.BlockSize
+	if r.Op != disk.Trim && !g.room(uint64(last-first), r.Op) {
+		g.c.finish(o, disk.ErrNoSpace)
+		return
+	}
+	o.left, o.err = 1, nil // held open until all parts are issued
+	off, end := r.Off, r.Off+r.Len
+	for off < end {
+		lba, in := uint64(off/disk.BlockSize), off%disk.BlockSize
+		n := end - off
+		if in != 0 || n < disk.BlockSize {
+			n = min(n, disk.BlockSize-in)
+			if r.Op != disk.Trim {
+				g.writePart(o, blockKey{o.vol, lba})
+			}
+			off += n
+			continue
+		}
+		count := uint64(n / disk.BlockSize)
+		if r.Op == disk.Write {
+			count = min(count, frame.MaxBlocks)
+			n = int64(count) * disk.BlockSize
+			g.assign(&frame.Record{Kind: frame.Write, Volume: o.vol, LBA: lba, Count: uint32(count), Data: r.Data[off-r.Off:][:n:n]}, o)
+		} else {
+			count = min(count, frame.MaxUnmap)
+			n = int64(count) * disk.BlockSize
+			g.assign(&frame.Record{Kind: frame.Unmap, Volume: o.vol, LBA: lba, Count: uint32(count)}, o)
+		}
+		off += n
+	}
+	g.partDone(o, nil)
+}
+
+// room tells whether both stores can take count blocks more.
+func (g *group) room(count uint64, op disk.Op) bool {
+	if op == disk.Zero {
+		count = 2 // at most two partial blocks are written
+	}
+	if !g.c.log.Admit(count) {
+		return false
+	}
+	if !g.conf.Has(g.c.cfg.Peer) && g.peer.phase != peerLive || g.c.peerFree == 0 {
+		return true
+	}
+	return g.c.peerFree > 2*(count+uint64(g.c.outN)+uint64(len(g.pending)))
+}
+
+// assign numbers a record, queues it for the log and for the peer.
+func (g *group) assign(r *frame.Record, o *op) {
+	r.Group, r.Epoch, r.Seq = g.id, g.conf.Epoch, g.last+1
+	o.left++
+	g.append(r, o)
+	switch {
+	case g.peer.phase == peerLive:
+		g.toPeer(r)
+	case !g.conf.Has(g.c.cfg.Peer):
+		addRange(g.dirty, r.Volume, r.LBA, uint64(r.Count))
+	}
+	g.noteBehind()
+}
+
+// writePart merges a part of a block with the newest version of the block,
+// which may still be pending, or must be read first.
+func (g *group) writePart(o *op, key blockKey) {
+	o.left++
+	if waiting := g.rmw[key]; len(waiting) > 0 {
+		g.rmw[key] = append(waiting, o)
+		return
+	}
+	g.rmw[key] = []*op{o}
+	g.mergePart(key, nil, 0)
+}
+
+// mergePart writes the block for all that wait for it, if its newest content is
+// at hand: pending, unmapped, or just read from loc. Else it reads it.
+func (g *group) mergePart(key blockKey, content []byte, loc uint64) {
+	at, sum := g.volume(key.volume).ext.Get(key.lba)
+	var base []byte
+	switch p := g.newestPending(key.volume, key.lba); {
+	case p != nil && p.rec.Kind == frame.Write:
+		base = p.rec.Data[(key.lba-p.rec.LBA)*disk.BlockSize:][:disk.BlockSize]
+	case p != nil, at == 0:
+		base = make([]byte, disk.BlockSize)
+	case content != nil && at == loc:
+		base = content
+	default:
+		g.c.ready.Reads = append(g.c.ready.Reads, &Read{
+			Loc: at, Buf: disk.Aligned(disk.BlockSize), vol: key.volume, lba: key.lba, sums: []uint32{sum}, key: key, g: g, gen: g.rmw[key][0].gen,
+		})
+		return
+	}
+	waiting := g.rmw[key]
+	delete(g.rmw, key)
+	for _, o := range waiting {
+		if !g.mayAssign() {
+			g.requeue(o)
+			continue
+		}
+		block := slices.Clone(base)
+		start := int64(key.lba) * disk.BlockSize
+		from, to := max(o.req.Off, start), min(o.req.Off+o.req.Len, start+disk.BlockSize)
+		if o.req.Op == disk.Write {
+			copy(block[from-start:to-start], o.req.Data[from-o.req.Off:])
+		} else {
+			clear(block[from-start : to-start])
+		}
+		g.assign(&frame.Record{Kind: frame.Write, Volume: key.volume, LBA: key.lba, Count: 1, Data: block}, o)
+		g.partDone(o, nil)
+		base = block
+	}
+	g.tryHandover()
+}
+
+// read issues the device reads for a request. Only committed data is read.
+func (g *group) read(o *op) {
+	r := o.req
+	first, last := uint64(r.Off/disk.BlockSize), uint64((r.Off+r.Len+disk.BlockSize-1)/disk.BlockSize)
+	buf := r.Data
+	o.buf = nil
+	if r.Off%disk.BlockSize != 0 || r.Len%disk.BlockSize != 0 {
+		o.buf = disk.Aligned(int64(last-first) * disk.BlockSize)
+		buf = o.buf
+	}
+	o.left, o.err = 1, nil
+	ext := g.volume(o.vol).ext
+	for lba := first; lba < last; {
+		dst := buf[(lba-first)*disk.BlockSize:]
+		loc, sum := ext.Get(lba)
+		if mutant.readUncommitted {
+			if p := g.newestPending(o.vol, lba); p != nil && p.rec.Kind == frame.Write {
+				copy(dst[:disk.BlockSize], p.rec.Data[(lba-p.rec.LBA)*disk.BlockSize:])
+				lba++
+				continue
+			}
+		}
+		if loc == 0 {
+			clear(dst[:disk.BlockSize])
+			lba++
+			continue
+		}
+		sums := []uint32{sum}
+		for lba+uint64(len(sums)) < last && len(sums) < frame.MaxBlocks {
+			l, s := ext.Get(lba + uint64(len(sums)))
+			if l != loc+uint64(len(sums)) || mutant.readUncommitted {
+				break
+			}
+			sums = append(sums, s)
+		}
+		o.left++
+		n := len(sums) * disk.BlockSize
+		g.c.ready.Reads = append(g.c.ready.Reads, &Read{Loc: loc, Buf: dst[:n:n], vol: o.vol, lba: lba, sums: sums, op: o, gen: o.gen, g: g})
+		lba += uint64(len(sums))
+	}
+	g.readPartDone(o, nil)
+}
+
+// ReadDone takes a finished read.
+func (c *Core) ReadDone(r *Read) {
+	if errors.Is(r.Err, disk.ErrCorrupt) {
+		c.stats.CorruptReads++
+		c.slog.Error("block does not match its checksum", "volume", r.vol, "block", r.lba, "place", r.Loc)
+	}
+	g := r.g
+	switch {
+	case c.groups[g.id] != g:
+	case r.copy:
+		g.copyRead(r)
+	case r.op == nil:
+		g.partRead(r)
+	case r.gen == r.op.gen:
+		g.readPartDone(r.op, r.Err)
+	}
+}
+
+func (g *group) partRead(r *Read) {
+	waiting := g.rmw[r.key]
+	if len(waiting) == 0 || waiting[0].gen != r.gen {
+		return
+	}
+	if r.Err != nil {
+		delete(g.rmw, r.key)
+		for _, o := range waiting {
+			g.partDone(o, r.Err)
+		}
+		return
+	}
+	g.mergePart(r.key, r.Buf, r.Loc)
+}
+
+func (g *group) readPartDone(o *op, err error) {
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	if o.left--; o.left > 0 {
+		return
+	}
+	switch {
+	case o.err != nil:
+		g.c.finish(o, o.err)
+	case g.mayRead():
+		g.answerRead(o)
+	default:
+		g.parked = append(g.parked, o) // R6: the lease is checked after the read
+	}
+}
+
+func (g *group) answerRead(o *op) {
+	if o.buf != nil {
+		copy(o.req.Data, o.buf[o.req.Off%disk.BlockSize:])
+	}
+	g.c.finish(o, nil)
+}
+
+// unpark answers the reads that waited for a lease.
+func (g *group) unpark() {
+	if len(g.parked) > 0 && g.mayRead() {
+		parked := g.parked
+		g.parked = nil
+		for _, o := range parked {
+			g.answerRead(o)
+		}
+	}
+	g.route()
+}
+
+// status answers which parts of the range are mapped.
+func (g *group) status(o *op) {
+	r := o.req
+	ext := g.volume(o.vol).ext
+	r.Extents = nil
+	for off, end := r.Off, r.Off+r.Len; off < end && len(r.Extents) < maxExtents; {
+		lba := uint64(off / disk.BlockSize)
+		n, mapped := ext.Run(lba, uint64(end-1)/disk.BlockSize-lba+1)
+		to := min(int64(lba+n)*disk.BlockSize, end)
+		r.Extents = append(r.Extents, disk.Extent{Len: to - off, Hole: !mapped, Zero: !mapped})
+		off = to
+	}
+	g.c.finish(o, nil)
+}
