@@ -1,0 +1,5 @@
+//go:build mutant_promote_outside
+
+package cluster
+
+const promoteOutside = true
