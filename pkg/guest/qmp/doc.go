@@ -1,0 +1,20 @@
+// Package qmp speaks to the monitor of a running QEMU.
+//
+// A Monitor is one connection to one QEMU, from Open to Close or the end of the
+// socket; who needs another one opens it (QEMU serves one client at a time). One
+// goroutine reads: replies find their command by its number, events go to a
+// bounded channel whose oldest entry gives way, so that a listener that sleeps
+// delays nothing.
+//
+// Monitor has the methods of go-qemu's qmp.Monitor interface (Connect,
+// Disconnect, Run, Events) and its words, but links nothing of that library. Its
+// socket monitor cannot be made safe from outside: it hands the scanner's buffer
+// to another goroutine while the scanner goes on to overwrite it, its lines end
+// at 64 KiB, an event that nobody reads blocks every reply, and a command has no
+// deadline and holds the lock for ever. Its remaining types come in one package
+// with a libvirt client.
+//
+// Promises: a command ends within its context or Config.Timeout, whichever is
+// first; a late reply is dropped and never taken for that of another command.
+// The package never retries a command.
+package qmp
