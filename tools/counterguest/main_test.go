@@ -29,13 +29,13 @@ func TestTheProgramIsThatOfItsSource(t *testing.T) {
 	need(t, "as", "ld")
 	dir := t.TempDir()
 	object, binary := filepath.Join(dir, "o"), filepath.Join(dir, "b")
-	for _, cmd := range [][]string{{"as", "--32", "-o", object, "boot.S"}, {"ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", binary, object}} {
+	for _, cmd := range [][]string{{"as", "--32", "-o", object, "boot.asm"}, {"ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", binary, object}} {
 		if out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", cmd, err, out)
 		}
 	}
 	if got, err := os.ReadFile(binary); err != nil || !bytes.Equal(got, boot) {
-		t.Errorf("boot.bin is not what boot.S assembles to (%v): see README.md", err)
+		t.Errorf("boot.bin is not what boot.asm assembles to (%v): see README.md", err)
 	}
 }
 
@@ -48,7 +48,7 @@ func TestTheImageLooksLikeADisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(b) != imageSize || b[510] != 0x55 || b[511] != 0xaa || binary.LittleEndian.Uint32(b[458:])*512 != imageSize {
+	if len(b) != imageSize || b[510] != 0x55 || b[511] != 0xaa || (8+binary.LittleEndian.Uint32(b[458:]))*512 != imageSize {
 		t.Errorf("%d bytes, signature %x, partition of %d sectors", len(b), b[510:512], binary.LittleEndian.Uint32(b[458:]))
 	}
 	var out strings.Builder
