@@ -1,0 +1,105 @@
+package vm
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Cgroups is where VMs get control groups of their own. A nil or empty one gives
+// none.
+type Cgroups struct {
+	parents []string // one folder of the second version, or several of the first
+}
+
+// DetectCgroups finds out, once for all VMs, whether this process may make control
+// groups below its own, and says so if not.
+func DetectCgroups(log *slog.Logger) *Cgroups {
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		log.Info("guests get no control groups of their own", "cause", err)
+		return &Cgroups{}
+	}
+	c := &Cgroups{parents: writable(candidates("/sys/fs/cgroup", string(own)))}
+	if len(c.parents) == 0 {
+		log.Info("guests get no control groups of their own", "cause", "none is writable here")
+	}
+	return c
+}
+
+// candidates lists the folders of the groups that this process is in: the one of
+// version 2 if that is mounted as such, else those of version 1 that matter.
+func candidates(root, own string) []string {
+	var unified string
+	var old []string
+	for _, line := range strings.Split(own, "\n") {
+		fields := strings.SplitN(line, ":", 3) // 0::/path or 8:pids:/path
+		if len(fields) != 3 {
+			continue
+		}
+		switch {
+		case fields[0] == "0" && fields[1] == "":
+			unified = filepath.Join(root, fields[2])
+		case fields[1] == "pids" || fields[1] == "cpu" || fields[1] == "cpu,cpuacct":
+			old = append(old, filepath.Join(root, fields[1], fields[2]))
+		}
+	}
+	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil && unified != "" {
+		return []string{unified}
+	}
+	return old
+}
+
+// writable keeps the folders in which a group can be made.
+func writable(folders []string) []string {
+	var list []string
+	for _, f := range folders {
+		probe := filepath.Join(f, "beffroi-probe-"+strconv.Itoa(os.Getpid()))
+		if os.Mkdir(probe, 0o755) == nil && os.Remove(probe) == nil {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+func (c *Cgroups) folders(name string) []string {
+	if c == nil {
+		return nil
+	}
+	var list []string
+	for _, p := range c.parents {
+		list = append(list, filepath.Join(p, "beffroi-vm-"+name))
+	}
+	return list
+}
+
+// enter puts a process into the groups of a VM.
+func (c *Cgroups) enter(name string, pid int) error {
+	for _, f := range c.folders(name) {
+		if err := os.Mkdir(f, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("control group: %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(f, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644); err != nil {
+			return fmt.Errorf("control group: %w", err)
+		}
+	}
+	return nil
+}
+
+// remove deletes the groups of a VM whose processes have ended. The kernel may
+// take a moment to see them empty.
+func (c *Cgroups) remove(name string) {
+	for _, f := range c.folders(name) {
+		for range 20 {
+			if err := os.Remove(f); err == nil || errors.Is(err, os.ErrNotExist) {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+}

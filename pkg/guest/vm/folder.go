@@ -1,0 +1,172 @@
+package vm
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"beffroi.dev/pkg/guest/qemu"
+)
+
+// folder is a VM's state folder.
+type folder string
+
+func (f folder) runFile() string   { return filepath.Join(string(f), "run.json") }
+func (f folder) lock() string      { return filepath.Join(string(f), "run.lock") }
+func (f folder) qmp() string       { return filepath.Join(string(f), "qmp.sock") }
+func (f folder) serial() string    { return filepath.Join(string(f), "serial.sock") }
+func (f folder) serialLog() string { return filepath.Join(string(f), "serial.log") }
+func (f folder) qemuLog() string   { return filepath.Join(string(f), "qemu.log") }
+func (f folder) vars() string      { return filepath.Join(string(f), "vars.fd") }
+
+// runVersion is the version of run.json.
+const runVersion = 1
+
+// record is run.json: which process is this VM's QEMU.
+type record struct {
+	Version   int       `json:"version"`
+	PID       int       `json:"pid"`
+	StartTime uint64    `json:"start_time"` // ticks since boot, as in /proc/PID/stat
+	Spec      qemu.Spec `json:"spec"`
+}
+
+// load reads run.json; nil without error when there is none, or none of use.
+func (f folder) load() (*record, error) {
+	b, err := os.ReadFile(f.runFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read run file: %w", err)
+	}
+	var r record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, fmt.Errorf("run file %s: %w", f.runFile(), err)
+	}
+	if r.Version != runVersion {
+		return nil, fmt.Errorf("run file %s: version %d, this program knows %d", f.runFile(), r.Version, runVersion)
+	}
+	return &r, nil
+}
+
+// save writes run.json whole or not at all. It is of no use after a power cut,
+// which no process survives, and so it is not synced.
+func (f folder) save(r record) error {
+	r.Version = runVersion
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write run file: %w", err)
+	}
+	tmp := f.runFile() + ".new"
+	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write run file: %w", err)
+	}
+	if err := os.Rename(tmp, f.runFile()); err != nil {
+		return fmt.Errorf("write run file: %w", err)
+	}
+	return nil
+}
+
+// clear removes what a QEMU that is gone left behind. Logs stay.
+func (f folder) clear() {
+	for _, path := range []string{f.runFile(), f.qmp(), f.serial()} {
+		_ = os.Remove(path) // absent is as good
+	}
+}
+
+// ErrLives is returned when a QEMU of this VM is alive already.
+var ErrLives = errors.New("a QEMU of this VM is alive")
+
+// takeLock takes the lock that QEMU inherits. It is released when the last process
+// that holds the file ends.
+func (f folder) takeLock() (*os.File, error) {
+	file, err := os.OpenFile(f.lock(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock VM: %w", err)
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = file.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, ErrLives
+		}
+		return nil, fmt.Errorf("lock VM: %w", err)
+	}
+	return file, nil
+}
+
+// lives tells whether some QEMU holds the lock.
+func (f folder) lives() bool {
+	file, err := f.takeLock()
+	if err == nil {
+		_ = file.Close()
+	}
+	return errors.Is(err, ErrLives)
+}
+
+// lastWords is the end of QEMU's own log, on one line.
+func (f folder) lastWords() string {
+	b, err := readTail(f.qemuLog(), 400)
+	if err != nil {
+		return ""
+	}
+	return strings.Join(strings.Fields(string(b)), " ")
+}
+
+func readTail(path string, n int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, min(n, size))
+	got, err := file.ReadAt(b, size-int64(len(b)))
+	if errors.Is(err, io.EOF) {
+		err = nil // it was cut meanwhile
+	}
+	return b[:got], err
+}
+
+// startTime is when a process began, in ticks since boot: with its number it is
+// an identity.
+func startTime(pid int) (uint64, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseStartTime(b)
+}
+
+// parseStartTime finds the field in a stat line. The second field is the
+// program's name in brackets and may hold anything, brackets and spaces too.
+func parseStartTime(stat []byte) (uint64, error) {
+	_, rest, found := cutLast(stat, ')')
+	fields := strings.Fields(string(rest))
+	if !found || len(fields) < 20 {
+		return 0, errors.New("stat line of a process: too few fields")
+	}
+	t, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("start time of a process: %w", err)
+	}
+	return t, nil
+}
+
+func cutLast(b []byte, sep byte) (before, after []byte, found bool) {
+	i := bytes.LastIndexByte(b, sep)
+	if i < 0 {
+		return b, nil, false
+	}
+	return b[:i], b[i+1:], true
+}
