@@ -92,7 +92,7 @@ func (g *group) requeueAll() {
 		}
 	}
 	for _, key := range g.rmwKeys() {
-		for _, o := range g.rmw[key] {
+		for _, o := range g.rmw[key].waiting {
 			g.requeue(o)
 		}
 	}
@@ -145,11 +145,11 @@ func (g *group) propose(kind ProposalKind, primary ident.Node, insync ...ident.N
 	slices.Sort(insync)
 	p := Proposal{Group: g.id, Base: g.conf.Epoch, Kind: kind, Conf: frame.Conf{
 		Epoch: g.conf.Epoch + 1, Primary: primary, InSync: insync,
-		CutEpoch: epochAt(g.history, g.last), CutSeq: g.last, Lineage: g.conf.Lineage,
+		CutEpoch: epochAt(g.history, g.durable), CutSeq: g.durable, Lineage: g.conf.Lineage,
 	}}
 	g.proposal = &openProposal{Proposal: p, at: g.c.now, asked: true}
 	g.growAsked = g.growAsked || kind == Grow
-	g.c.slog.Info("group proposes", "group", g.id, "kind", kind, "epoch", p.Conf.Epoch, "primary", primary, "insync", insync, "cut", g.last)
+	g.c.slog.Info("group proposes", "group", g.id, "kind", kind, "epoch", p.Conf.Epoch, "primary", primary, "insync", insync, "cut", g.durable)
 	g.c.ready.Proposals = append(g.c.ready.Proposals, p)
 }
 

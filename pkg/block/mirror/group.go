@@ -78,13 +78,20 @@ type group struct {
 
 	held   []*op // undecided requests, in order
 	parked []*op // finished reads that wait for a lease
-	rmw    map[blockKey][]*op
+	rmw    map[blockKey]*merge
 	resync resyncState
 }
 
 type blockKey struct {
 	volume ident.Volume
 	lba    uint64
+}
+
+// merge is a block whose content is being read, for the requests that write a
+// part of it.
+type merge struct {
+	waiting []*op
+	read    *Read // on its way
 }
 
 // openProposal is a proposal whose outcome is not known.
@@ -98,7 +105,7 @@ func newGroup(c *Core, id ident.Group) *group {
 	return &group{
 		c: c, id: id,
 		newest:    map[blockKey]*pend{},
-		rmw:       map[blockKey][]*op{},
+		rmw:       map[blockKey]*merge{},
 		dirty:     map[ident.Volume]*roaring64.Bitmap{},
 		discarded: map[ident.Volume]*roaring64.Bitmap{},
 		grantedAt: c.now, // as if a lease had been granted just before we started
@@ -377,7 +384,7 @@ func (g *group) drop() {
 		g.c.finish(o, disk.ErrClosed)
 	}
 	for _, k := range g.rmwKeys() {
-		for _, o := range g.rmw[k] {
+		for _, o := range g.rmw[k].waiting {
 			g.c.finish(o, disk.ErrClosed)
 		}
 	}

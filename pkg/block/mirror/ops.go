@@ -262,11 +262,11 @@ func (g *group) assign(r *frame.Record, o *op) {
 // which may still be pending, or must be read first.
 func (g *group) writePart(o *op, key blockKey) {
 	o.left++
-	if waiting := g.rmw[key]; len(waiting) > 0 {
-		g.rmw[key] = append(waiting, o)
+	if m := g.rmw[key]; m != nil {
+		m.waiting = append(m.waiting, o)
 		return
 	}
-	g.rmw[key] = []*op{o}
+	g.rmw[key] = &merge{waiting: []*op{o}}
 	g.mergePart(key, nil, 0)
 }
 
@@ -283,15 +283,18 @@ func (g *group) mergePart(key blockKey, content []byte, loc uint64) {
 	case content != nil && at == loc:
 		base = content
 	default:
-		g.c.ready.Reads = append(g.c.ready.Reads, &Read{
-			Loc: at, Buf: disk.Aligned(disk.BlockSize), vol: key.volume, lba: key.lba, sums: []uint32{sum}, key: key, g: g, gen: g.rmw[key][0].gen,
-		})
+		r := &Read{Loc: at, Buf: disk.Aligned(disk.BlockSize), vol: key.volume, lba: key.lba, sums: []uint32{sum}, key: key, g: g}
+		g.rmw[key].read = r
+		g.c.ready.Reads = append(g.c.ready.Reads, r)
 		return
 	}
-	waiting := g.rmw[key]
+	waiting := g.rmw[key].waiting
 	delete(g.rmw, key)
 	for _, o := range waiting {
-		if !g.mayAssign() {
+		switch {
+		case o.finished: // it timed out
+			continue
+		case !g.mayAssign():
 			g.requeue(o)
 			continue
 		}
@@ -372,13 +375,13 @@ func (c *Core) ReadDone(r *Read) {
 }
 
 func (g *group) partRead(r *Read) {
-	waiting := g.rmw[r.key]
-	if len(waiting) == 0 || waiting[0].gen != r.gen {
+	m := g.rmw[r.key]
+	if m == nil || m.read != r {
 		return
 	}
 	if r.Err != nil {
 		delete(g.rmw, r.key)
-		for _, o := range waiting {
+		for _, o := range m.waiting {
 			g.partDone(o, r.Err)
 		}
 		return

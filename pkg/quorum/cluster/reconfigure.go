@@ -22,7 +22,8 @@ const (
 
 // Reconfigure changes the configuration of one group, if its epoch is Base. Of
 // New, the epoch may be left zero; the lineage must be the present one or zero.
-// The cut may be left zero to stay; it never moves back.
+// The cut may be left zero to stay. It may move back: what a primary held alone
+// and never acknowledged is lost when another member is promoted.
 type Reconfigure struct {
 	Group ident.Group `json:"group"`
 	Base  ident.Epoch `json:"base"`
@@ -56,9 +57,8 @@ func (a *Reconfigure) apply(s *State, c *Command) (Result, error) {
 	if next.Cut == (Cut{}) {
 		next.Cut = g.Config.Cut
 	}
-	if next.Cut.Before(g.Config.Cut) || next.Cut.Epoch > a.Base {
-		return Result{}, refuse("cut %d/%d, want one from %d/%d on and of an epoch up to %d",
-			next.Cut.Epoch, next.Cut.Seq, g.Config.Cut.Epoch, g.Config.Cut.Seq, a.Base)
+	if next.Cut.Epoch > a.Base {
+		return Result{}, refuse("cut %d/%d, want one of an epoch up to %d", next.Cut.Epoch, next.Cut.Seq, a.Base)
 	}
 	if err := s.checkSet(next.InSync, next.Primary); err != nil {
 		return Result{}, refuse("%v", err)

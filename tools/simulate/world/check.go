@@ -1,0 +1,119 @@
+package world
+
+import (
+	"fmt"
+	"time"
+
+	"beffroi.dev/pkg/block/frame"
+	"beffroi.dev/pkg/disk"
+	"beffroi.dev/pkg/ident"
+)
+
+// checkEnd holds the two copies against each other, then lets each node serve
+// alone and read everything, and holds the whole history against that of one
+// disk.
+func (w *World) checkEnd() error {
+	if err := w.sameCopies(); err != nil {
+		return err
+	}
+	for round := range 2 {
+		if err := w.readAll(); err != nil {
+			return err
+		}
+		if round == 1 {
+			break
+		}
+		n := w.serving()
+		n.crash()
+		limit := w.clk.Now().Add(time.Minute)
+		for !w.otherServes(n) {
+			if !w.step() || w.clk.Now() > limit {
+				return fmt.Errorf("the twin of %s did not take over: %s", n.name, w.describe())
+			}
+			if err := w.broken(); err != nil {
+				return err
+			}
+		}
+	}
+	return w.load.check()
+}
+
+func (w *World) otherServes(dead *node) bool {
+	for _, n := range w.nodes[:2] {
+		if n == dead {
+			continue
+		}
+		for _, spec := range w.groups {
+			if s, ok := n.status(spec.ID); !ok || !s.Serving || !s.Readable {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// readAll reads every block through whichever node runs, as part of the history.
+func (w *World) readAll() error {
+	var n *node
+	for _, m := range w.nodes[:2] {
+		if m.ready() {
+			n = m
+		}
+	}
+	for _, spec := range w.groups {
+		for _, v := range spec.Volumes {
+			c := &client{l: w.load, id: 100, node: n}
+			a := &attempt{group: spec.ID, vol: v.ID, units: volumeBlocks * 2, start: int64(w.clk.Now())}
+			r := &disk.Request{Op: disk.Read, Len: volumeSize, Data: make([]byte, volumeSize)}
+			c.issue(a, r)
+			limit := w.clk.Now().Add(time.Minute)
+			for c.busy {
+				if !w.step() || w.clk.Now() > limit {
+					return fmt.Errorf("reading volume %d at the end got no answer: %s", v.ID, w.describe())
+				}
+				if err := w.broken(); err != nil {
+					return err
+				}
+			}
+			if r.Err != nil {
+				return fmt.Errorf("reading volume %d at the end: %w", v.ID, r.Err)
+			}
+		}
+	}
+	return nil
+}
+
+// sameCopies compares what the two nodes hold, block by block, and what their
+// disks say with the checksums.
+func (w *World) sameCopies() error {
+	type key struct {
+		v   ident.Volume
+		lba uint64
+	}
+	for _, spec := range w.groups {
+		var sums [2]map[key]uint32
+		for i, n := range w.nodes[:2] {
+			sums[i] = map[key]uint32{}
+			var bad error
+			n.core.EachBlock(spec.ID, func(v ident.Volume, lba, loc uint64, sum uint32) {
+				sums[i][key{v, lba}] = sum
+				buf := make([]byte, disk.BlockSize)
+				if _, err := n.disk.ReadAt(buf, int64(loc)*disk.BlockSize); err != nil || frame.Sum(v, lba, buf) != sum {
+					bad = fmt.Errorf("node %s: volume %d block %d does not hold what its map says (%v)", n.name, v, lba, err)
+				}
+			})
+			if bad != nil {
+				return bad
+			}
+		}
+		for k, s := range sums[0] {
+			if t, ok := sums[1][k]; !ok || s != t {
+				return fmt.Errorf("volume %d block %d: the two copies differ although the group is in sync", k.v, k.lba)
+			}
+		}
+		if len(sums[0]) != len(sums[1]) {
+			return fmt.Errorf("group %d: %d blocks on a, %d on b, although it is in sync", spec.ID, len(sums[0]), len(sums[1]))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,241 @@
+package world
+
+import (
+	"time"
+
+	"beffroi.dev/pkg/block/mirror"
+	"beffroi.dev/pkg/ident"
+)
+
+type faultState struct{ stopped bool }
+
+// fault is one kind of trouble: how likely, what it does, and what mends it.
+type fault struct {
+	name   string
+	weight int
+	strike func(w *World) (mend func(), ok bool)
+}
+
+var faults = []fault{
+	{"power cut of a node", 14, func(w *World) (func(), bool) { return w.cutPower(w.nodes[w.rng.IntN(2)]) }},
+	{"power cut of the serving node", 14, func(w *World) (func(), bool) { return w.cutPower(w.serving()) }},
+	{"power cut of both nodes", 6, (*World).cutBoth},
+	{"power cut of the witness", 8, func(w *World) (func(), bool) { return w.cutPower(w.nodes[2]) }},
+	{"freeze of the serving node", 10, func(w *World) (func(), bool) { return w.freezeNode(w.serving()) }},
+	{"freeze of a node", 6, func(w *World) (func(), bool) { return w.freezeNode(w.nodes[w.rng.IntN(3)]) }},
+	{"both fibres cut", 10, func(w *World) (func(), bool) { return w.cutPaths(both, "fibre1", "fibre2") }},
+	{"one fibre cut", 4, func(w *World) (func(), bool) { return w.cutPaths(both, "fibre1") }},
+	{"fibres cut one way", 8, func(w *World) (func(), bool) { return w.cutPaths(oneWay, "fibre1", "fibre2") }},
+	{"all paths between the nodes cut", 6, func(w *World) (func(), bool) { return w.cutPaths(both, "fibre1", "fibre2", "lan") }},
+	{"a node off the lan", 8, (*World).cutLan},
+	{"slow disk", 4, (*World).slowDisk},
+	{"planned switch", 12, (*World).planSwitch},
+	{"failed sync", 4, (*World).failDisk},
+}
+
+// nextFault strikes one fault after a while and plans the next.
+func (w *World) nextFault() {
+	w.After(w.between(200*time.Millisecond, 2500*time.Millisecond), func() {
+		if w.faults.stopped {
+			return
+		}
+		total := 0
+		for _, f := range faults {
+			total += f.weight
+		}
+		pick := w.rng.IntN(total)
+		for _, f := range faults {
+			if pick -= f.weight; pick < 0 {
+				w.strike(f)
+				break
+			}
+		}
+		w.nextFault()
+	})
+}
+
+func (w *World) strike(f fault) {
+	mend, ok := f.strike(w)
+	if !ok {
+		return
+	}
+	w.note("fault " + f.name)
+	w.count.Faults[f.name]++
+	if mend != nil {
+		w.mendAfter(w.between(50*time.Millisecond, 4*time.Second), mend)
+	}
+}
+
+// mendAfter mends a fault later, unless everything was healed by then.
+func (w *World) mendAfter(d time.Duration, mend func()) {
+	w.After(d, func() {
+		if !w.faults.stopped {
+			mend()
+		}
+	})
+}
+
+// serving is the node that leads the first group, as the nodes believe.
+func (w *World) serving() *node {
+	for _, n := range w.nodes[:2] {
+		if s, ok := n.status(w.groups[0].ID); ok && s.Serving {
+			return n
+		}
+	}
+	return w.nodes[w.rng.IntN(2)]
+}
+
+func (w *World) cutPower(n *node) (func(), bool) {
+	if !n.alive {
+		return nil, false
+	}
+	n.crash()
+	return func() {
+		if !n.alive {
+			n.start()
+		}
+	}, true
+}
+
+func (w *World) cutBoth() (func(), bool) {
+	a, b := w.nodes[0], w.nodes[1]
+	if w.rng.IntN(2) == 0 {
+		a, b = b, a
+	}
+	first, ok := w.cutPower(a)
+	if !ok {
+		return nil, false
+	}
+	second, ok := w.cutPower(b)
+	if ok {
+		w.mendAfter(w.between(0, 6*time.Second), second) // they return in any order
+	}
+	return first, true
+}
+
+func (w *World) freezeNode(n *node) (func(), bool) {
+	if !n.alive || n.frozen {
+		return nil, false
+	}
+	n.freeze()
+	gen := n.gen
+	return func() {
+		if n.gen == gen {
+			n.thaw()
+		}
+	}, true
+}
+
+type direction int
+
+const (
+	both direction = iota
+	oneWay
+)
+
+func (w *World) cutPaths(d direction, names ...string) (func(), bool) {
+	from, to := blockNodeA, blockNodeB
+	if w.rng.IntN(2) == 0 {
+		from, to = to, from
+	}
+	for _, name := range names {
+		w.net.Cut(from, to, name)
+		if d == both {
+			w.net.Cut(to, from, name)
+		}
+	}
+	return func() {
+		for _, name := range names {
+			w.net.Heal(from, to, name)
+			w.net.Heal(to, from, name)
+		}
+	}, true
+}
+
+func (w *World) cutLan() (func(), bool) {
+	n := w.nodes[w.rng.IntN(3)]
+	others := func(f func(a, b ident.Node, name string)) {
+		for _, o := range w.nodes {
+			if o != n {
+				f(n.id, o.id, "lan")
+				f(o.id, n.id, "lan")
+			}
+		}
+	}
+	others(w.net.Cut)
+	return func() { others(w.net.Heal) }, true
+}
+
+func (w *World) slowDisk() (func(), bool) {
+	n := w.nodes[w.rng.IntN(2)]
+	n.slow = w.between(5*time.Millisecond, 300*time.Millisecond)
+	return func() { n.slow = 0 }, true
+}
+
+func (w *World) planSwitch() (func(), bool) {
+	n := w.serving()
+	if !n.ready() {
+		return nil, false
+	}
+	var err error
+	n.on(func() { err = n.core.SwitchTo(w.groups[w.rng.IntN(len(w.groups))].ID, n.peer()) })()
+	return nil, err == nil
+}
+
+// failDisk makes a disk fail at one of its next operations. The node is then
+// power-cycled with a mended disk.
+func (w *World) failDisk() (func(), bool) {
+	n := w.nodes[w.rng.IntN(2)]
+	if !n.ready() {
+		return nil, false
+	}
+	n.disk.FailAfter(w.rng.IntN(6))
+	return func() {
+		if n.alive {
+			n.crash()
+		}
+		n.disk.Repair()
+		n.start()
+	}, true
+}
+
+// healAll ends every fault and starts whoever is down.
+func (w *World) healAll() {
+	w.faults.stopped = true
+	for _, a := range w.nodes {
+		for _, b := range w.nodes {
+			for _, name := range []string{"fibre1", "fibre2", "lan"} {
+				if a != b && (name == "lan" || a.data() && b.data()) {
+					w.net.Heal(a.id, b.id, name)
+				}
+			}
+		}
+	}
+	for _, n := range w.nodes {
+		n.slow = 0
+		if n.data() {
+			if n.core != nil && n.core.Failed() != nil {
+				n.crash()
+			}
+			n.disk.Repair()
+		}
+		if !n.alive {
+			n.start()
+		} else {
+			n.thaw()
+		}
+	}
+}
+
+// noteState counts in which states the cluster was seen.
+func (w *World) noteState(s mirror.GroupStatus) {
+	switch {
+	case !s.Serving:
+	case len(s.InSync) == 2:
+		w.count.States["mirrored"]++
+	case s.Resync != nil && s.Resync.Running:
+		w.count.States["resync"]++
+	default:
+		w.count.States["solo"]++
+	}
+}
