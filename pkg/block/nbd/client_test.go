@@ -280,3 +280,25 @@ func TestAConfigurationReportsAllItsFaults(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkClientRandomWrites(b *testing.B) {
+	s := serve(b, nbd.Config{}, nbd.Export{Name: "v", Queue: newMemory(b, 256<<20)})
+	c := dial(b, nbd.ClientConfig{Address: s.socket, Export: "v"})
+	const depth = 32
+	slots := make(chan []byte, depth)
+	for range depth {
+		slots <- make([]byte, 4096)
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	for b.Loop() {
+		data := <-slots
+		c.Submit([]*disk.Request{{
+			Op: disk.Write, Flags: disk.FUA, Off: random.Int64N(65536) * 4096, Len: 4096, Data: data,
+			Done: func(*disk.Request) { slots <- data },
+		}})
+	}
+	for range depth {
+		<-slots
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+}

@@ -56,7 +56,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			if err == nil {
 				_ = nc.Close()
 			}
-			return nil
+			return s.failure()
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("nbd: accept: %w", err)
 		case err != nil: // out of descriptors, most likely: others may end soon
@@ -69,6 +69,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 		s.start(nc)
 	}
+}
+
+// failure is why the server ended, nil if it was asked to.
+func (s *Server) failure() error {
+	cause := context.Cause(s.tasks.Context())
+	if cause == nil || errors.Is(cause, task.ErrStopped) {
+		return nil
+	}
+	return fmt.Errorf("nbd: %w", cause)
 }
 
 // start owns nc.

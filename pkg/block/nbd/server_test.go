@@ -285,7 +285,7 @@ func TestAnUnsettledExportIsRefusedAfterTheWait(t *testing.T) {
 
 func TestAClientThatTakesNoRepliesHoldsOnlyItsOwnConnection(t *testing.T) {
 	m := newMemory(t, 1<<20)
-	s := serve(t, nbd.Config{MaxInFlight: 4}, nbd.Export{Name: "v", Queue: m})
+	s := serve(t, nbd.Config{MaxInFlight: 4, DrainWait: 100 * time.Millisecond}, nbd.Export{Name: "v", Queue: m})
 	deaf := s.enter(t)
 	_ = deaf.SetDeadline(time.Now().Add(200 * time.Millisecond))
 	var err error

@@ -26,7 +26,7 @@ func DetectCgroups(log *slog.Logger) *Cgroups {
 		return &Cgroups{}
 	}
 	c := &Cgroups{parents: writable(candidates("/sys/fs/cgroup", string(own)))}
-	if len(c.parents) == 0 {
+	if !c.Enabled() {
 		log.Info("guests get no control groups of their own", "cause", "none is writable here")
 	}
 	return c
@@ -66,6 +66,9 @@ func writable(folders []string) []string {
 	}
 	return list
 }
+
+// Enabled tells whether VMs get any.
+func (c *Cgroups) Enabled() bool { return c != nil && len(c.parents) > 0 }
 
 func (c *Cgroups) folders(name string) []string {
 	if c == nil {

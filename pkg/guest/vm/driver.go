@@ -36,6 +36,7 @@ type driver struct {
 	ended    chan string // how QEMU ended
 	deadline *time.Timer // of a shutdown
 
+	found    bool   // this QEMU was started by an earlier supervisor
 	forced   bool   // a force off is under way
 	offCause string // QEMU said that it would end, and why
 	ioCause  string // the last disk error
@@ -189,7 +190,7 @@ func (d *driver) start(ctx context.Context, spec qemu.Spec) {
 			return
 		}
 	}
-	d.forced, d.offCause, d.ioCause = false, "", ""
+	d.found, d.forced, d.offCause, d.ioCause = false, false, "", ""
 	d.enter(Starting, "QEMU started")
 	d.follow(ctx)
 }

@@ -31,6 +31,7 @@ func (d *driver) attach() error {
 		d.v.dir.clear()
 		return nil
 	}
+	d.found = true
 	d.enter(Starting, "QEMU found alive")
 	return nil
 }
@@ -59,13 +60,12 @@ func (d *driver) open(ctx context.Context, o opening) {
 		return
 	}
 	if o.err != nil {
-		if d.state != Starting {
+		if d.state != Starting || d.found {
 			d.v.log.Warn("monitor does not answer", "cause", o.err)
-			d.again() // the guest does not depend on it
+			d.again() // the guest may be well: it does not depend on us
 			return
 		}
-		// A QEMU that cannot be spoken to cannot be kept: its guest may be anything.
-		d.offCause = ""
+		// It never came up: its disks are not there, most likely.
 		d.v.log.Warn("QEMU is ended", "cause", o.err)
 		if err := d.proc.kill(); err != nil {
 			d.v.log.Warn("QEMU stays", "cause", err)

@@ -114,6 +114,9 @@ func TestALifeWithAllItsRequests(t *testing.T) {
 	if sid, err := unix.Getsid(s.PID); err != nil || sid != s.PID {
 		t.Errorf("QEMU is in session %d (%v); want its own", sid, err)
 	}
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", s.PID)); groups.Enabled() && !strings.Contains(string(b), "/beffroi-vm-test") {
+		t.Errorf("QEMU is in the groups %s (%v); want its own", b, err)
+	}
 	steps := []struct {
 		name string
 		do   func(context.Context) error
