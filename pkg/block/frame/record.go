@@ -17,7 +17,7 @@ type Kind uint8
 const (
 	Write     Kind = 1 // payload: Count blocks at LBA
 	Unmap     Kind = 2 // Count blocks at LBA read as zeros and hold no space
-	Copy      Kind = 3 // resync of Count blocks; Seq is the last live record before it
+	Copy      Kind = 3 // resync of Count committed blocks; Seq is the watermark then
 	CopyUnmap Kind = 4 // resync of an unmapped range
 	Enter     Kind = 5 // the replica enters Conf's epoch: promise (R2) and configuration (R3)
 	Commit    Kind = 6 // everything up to (Epoch, Seq) is committed

@@ -185,7 +185,7 @@ func (g *group) receiveRecord(r *frame.Record, leads []lead) {
 	if l == nil || g.c.failed != nil || g.fenced(l.epoch) || !g.in.active || l.attempt != g.in.attempt || g.candidate() {
 		return
 	}
-	if r.Kind.Live() && r.Seq != g.last+1 || !r.Kind.Live() && r.Seq < g.last {
+	if r.Kind.Live() && r.Seq != g.last+1 || !r.Kind.Live() && r.Seq > g.last {
 		g.c.slog.Error("record out of order; the stream must begin again", "group", g.id, "seq", r.Seq, "last", g.last, "kind", r.Kind)
 		g.in.active = false
 		return

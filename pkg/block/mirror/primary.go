@@ -24,12 +24,16 @@ type peerState struct {
 	acked   ident.Seq // durable at the peer
 	sent    uint64    // records put into the stream of this attempt
 	fifo    []sentRecord
+	// held are the live records that the peer holds durably and that are not
+	// committed yet: only then is their block not dirty any more.
+	held []sentRecord
 }
 
 // sentRecord is one record of the stream that the peer has not acknowledged.
 type sentRecord struct {
 	pos    uint64
 	kind   frame.Kind
+	seq    ident.Seq
 	volume ident.Volume
 	lba    uint64
 	count  uint64
@@ -117,13 +121,13 @@ func (g *group) sessionDown() {
 // retirePeer ends the stream. Outside the set, what it did not acknowledge is
 // dirty again; inside it, it is still pending.
 func (g *group) retirePeer() {
-	for _, s := range g.peer.fifo {
+	for _, s := range slices.Concat(g.peer.held, g.peer.fifo) {
 		addRange(g.dirty, s.volume, s.lba, s.count)
 	}
 	if g.conf.Has(g.c.cfg.Peer) {
 		clear(g.dirty)
 	}
-	g.peer.phase, g.peer.fifo = peerAbsent, nil
+	g.peer.phase, g.peer.fifo, g.peer.held = peerAbsent, nil, nil
 	g.resync = resyncState{}
 	g.c.out = slices.DeleteFunc(g.c.out, func(r *frame.Record) bool { return r.Group == g.id })
 }
@@ -255,7 +259,7 @@ func startOf(history []epochStart, s ident.Seq) ident.Seq {
 func (g *group) toPeer(r *frame.Record) {
 	g.peer.sent++
 	if !g.conf.Has(g.c.cfg.Peer) {
-		g.peer.fifo = append(g.peer.fifo, sentRecord{g.peer.sent, r.Kind, r.Volume, r.LBA, uint64(r.Count)})
+		g.peer.fifo = append(g.peer.fifo, sentRecord{g.peer.sent, r.Kind, r.Seq, r.Volume, r.LBA, uint64(r.Count)})
 		// The client may have its buffer back before the peer has the bytes.
 		c := *r
 		c.Data = slices.Clone(r.Data)
@@ -283,11 +287,10 @@ func (g *group) receiveFollow(f follow) {
 	}
 	n := 0
 	for n < len(g.peer.fifo) && g.peer.fifo[n].pos <= f.pos {
-		s := g.peer.fifo[n]
-		if b := g.dirty[s.volume]; b != nil {
-			b.RemoveRange(s.lba, s.lba+s.count)
-		}
-		if !s.kind.Live() {
+		if s := g.peer.fifo[n]; s.kind.Live() {
+			g.peer.held = append(g.peer.held, s)
+		} else {
+			g.clean(s)
 			g.resync.acked(s)
 			g.c.stats.ResyncBlocks += s.count
 		}
@@ -305,6 +308,24 @@ func (g *group) receiveFollow(f follow) {
 	g.noteBehind()
 	g.resyncMore()
 	g.tryGrow()
+}
+
+// clean takes the blocks of a record out of the dirty set.
+func (g *group) clean(s sentRecord) {
+	if b := g.dirty[s.volume]; b != nil {
+		b.RemoveRange(s.lba, s.lba+s.count)
+	}
+}
+
+// cleanCommitted cleans the blocks of records that the peer holds and that are
+// committed now.
+func (g *group) cleanCommitted() {
+	n := 0
+	for n < len(g.peer.held) && g.peer.held[n].seq <= g.watermark {
+		g.clean(g.peer.held[n])
+		n++
+	}
+	g.peer.held = slices.Delete(g.peer.held, 0, n)
 }
 
 // noteBehind starts or stops the time since which the peer owes an ack.
@@ -340,6 +361,7 @@ func (g *group) tryGrow() {
 
 // primaryAdvanced does what a higher watermark allows.
 func (g *group) primaryAdvanced() {
+	g.cleanCommitted()
 	if !g.serving && g.started && g.entering == nil && (g.watermark >= g.cut || mutant.serveBeforeCommitted) {
 		g.serving = true
 		g.route()

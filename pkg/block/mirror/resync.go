@@ -119,8 +119,11 @@ func (g *group) copyRead(r *Read) {
 	g.sendCopy(&frame.Record{Kind: frame.Copy, Volume: r.vol, LBA: r.lba, Count: uint32(len(r.sums)), Sums: slices.Clone(r.sums), Data: r.Buf})
 }
 
+// sendCopy puts a copy into the stream. It carries committed data, so its number
+// is the watermark: a truncation of what was never committed must not take the
+// copy with it.
 func (g *group) sendCopy(r *frame.Record) {
-	r.Group, r.Epoch, r.Seq = g.id, g.conf.Epoch, g.last
+	r.Group, r.Epoch, r.Seq = g.id, g.conf.Epoch, g.watermark
 	g.toPeer(r)
 	if !g.c.log.InFlight() || g.c.outN >= frame.MaxPayload {
 		g.c.leads = true

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
@@ -74,7 +75,7 @@ func (c *Core) beginSave() {
 			}
 		}
 		// A stream in progress dirties what the peer has not acknowledged.
-		for _, f := range g.peer.fifo {
+		for _, f := range slices.Concat(g.peer.held, g.peer.fifo) {
 			addRange(sg.dirty, f.volume, f.lba, f.count)
 		}
 		for _, v := range g.volumes {

@@ -237,7 +237,10 @@ func (e *Endpoint) down(peer ident.Node, h *half, err error) {
 			e.net.sched.After(e.net.travel(h.path.way(e.self)), func() {
 				if !h.path.way(e.self).cut {
 					t.owner.down(e.self, t, errReset)
+					return
 				}
+				// The reset is lost: the other end notices by the missing answers.
+				e.net.sched.After(e.net.Timing.Dead+e.net.detect(), func() { t.owner.down(e.self, t, errDead) })
 			})
 		}
 		e.net.open(e.self, peer)

@@ -1,10 +1,12 @@
 package world
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
 	"beffroi.dev/pkg/block/frame"
+	"beffroi.dev/pkg/block/seglog"
 	"beffroi.dev/pkg/disk"
 	"beffroi.dev/pkg/ident"
 )
@@ -108,7 +110,7 @@ func (w *World) sameCopies() error {
 		}
 		for k, s := range sums[0] {
 			if t, ok := sums[1][k]; !ok || s != t {
-				return fmt.Errorf("volume %d block %d: the two copies differ although the group is in sync", k.v, k.lba)
+				return fmt.Errorf("volume %d block %d: the two copies differ although the group is in sync%s%s", k.v, k.lba, w.nodes[0].trail(spec.ID, k.v, k.lba), w.nodes[1].trail(spec.ID, k.v, k.lba))
 			}
 		}
 		if len(sums[0]) != len(sums[1]) {
@@ -116,4 +118,32 @@ func (w *World) sameCopies() error {
 		}
 	}
 	return nil
+}
+
+// trail lists what the log of a node says about one block since its last
+// checkpoint, for the report of a failure.
+func (n *node) trail(group ident.Group, v ident.Volume, lba uint64) string {
+	l, rec, err := seglog.Open(n.disk, n.w.pair)
+	if err != nil {
+		return err.Error()
+	}
+	_ = l
+	s := "\n  log of " + n.name + ":"
+	_ = rec.Replay(func(at seglog.Position, records []*frame.Record) error {
+		for _, r := range records {
+			if r.Group != group || r.Kind.Mapped() && (r.Volume != v || r.LBA > lba || r.LBA+uint64(r.Count) <= lba) {
+				continue
+			}
+			s += fmt.Sprintf("\n    frame %d: %v epoch %d seq %d", at.LSN, r.Kind, r.Epoch, r.Seq)
+			if r.Kind.HasPayload() {
+				i := lba - r.LBA
+				s += fmt.Sprintf(" units %d %d", binary.LittleEndian.Uint64(r.Data[i*disk.BlockSize:]), binary.LittleEndian.Uint64(r.Data[i*disk.BlockSize+unit:]))
+			}
+			if r.Conf != nil {
+				s += fmt.Sprintf(" %+v base %d", *r.Conf, r.Base)
+			}
+		}
+		return nil
+	})
+	return s
 }

@@ -80,6 +80,7 @@ func (n *node) start() {
 	n.w.note("start "+n.name, uint64(n.gen))
 	n.voter.start()
 	if n.data() {
+		n.disk.Repair() // a new life gets a disk that works, whatever ended the old one
 		l, rec, err := seglog.Open(n.disk, n.w.pair)
 		if err == nil {
 			cfg := mirror.Config{Self: n.id, Peer: n.peer(), Timing: timing(), SaveEvery: 200}
