@@ -32,7 +32,7 @@ type world struct {
 }
 
 var testTiming = transport.Timing{
-	Ping: 20 * time.Millisecond, Dead: 200 * time.Millisecond, Handshake: 500 * time.Millisecond,
+	Ping: 25 * time.Millisecond, Dead: 800 * time.Millisecond, Handshake: time.Second, // a busy machine must not look like a dead path
 	RetryMin: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
 }
 

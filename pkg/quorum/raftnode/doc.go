@@ -18,8 +18,9 @@
 // proposal is applied at most once, however often it is sent. A voter that lost
 // its log never comes back under the same identity (rule R9).
 //
-// Node also runs the renewals of package lease over the same messages: each
-// data node asks all voters, and knows until when a majority vouches for it.
+// Node also runs a Renewal, the messages of package lease, on the same channel:
+// each data node asks all voters, and knows since when a majority vouches for
+// it. PROTOCOL.md holds the bytes.
 //
 // It never decides what to propose, and data never passes through it.
 package raftnode

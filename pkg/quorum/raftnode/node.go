@@ -62,8 +62,10 @@ type Node struct {
 	send    transport.ControlSender
 	store   Store
 	voter   *Voter // owned by the loop
-	renewal *renewal
 	tasks   *task.Group
+
+	vouch   sync.Mutex // guards renewal
+	renewal *Renewal
 
 	inbox     chan inbound
 	proposals chan []byte
@@ -124,7 +126,7 @@ func build(cfg Config, store Store, genesis *cluster.State, send transport.Contr
 		inbox: make(chan inbound, inboxSize), proposals: make(chan []byte, batchSize), transfers: make(chan ident.Node, 1),
 		waiting: map[cluster.ProposalID]chan cluster.Result{}, changed: make(chan struct{}),
 	}
-	n.renewal = newRenewal(cfg.Self, s.Voters(), s.Nodes[cfg.Self].Kind == cluster.KindNode, cfg.Timing, clk, send)
+	n.renewal = NewRenewal(cfg.Self, s, cfg.Timing, clk.Now())
 	st := voter.Standing()
 	n.standing.Store(&st)
 	n.state.Store(s.Clone())
@@ -135,8 +137,8 @@ func build(cfg Config, store Store, genesis *cluster.State, send transport.Contr
 func (n *Node) Start(ctx context.Context) {
 	n.tasks = task.New(ctx)
 	n.tasks.Go("vote", n.loop)
-	if n.renewal.rounds != nil {
-		n.tasks.Go("renew", n.renewal.run)
+	if n.renewal.Asks() {
+		n.tasks.Go("renew", n.renew)
 	}
 }
 
@@ -163,26 +165,15 @@ func (n *Node) Done() <-chan struct{} {
 
 // Receive takes a message of the vote channel. It never blocks.
 func (n *Node) Receive(from ident.Node, msg []byte) {
-	if len(msg) == 0 {
-		n.dropped.Add(1)
+	if IsRenewal(msg) {
+		n.receiveRenewal(from, msg)
 		return
 	}
-	switch msg[0] {
-	case tagRaft:
+	if len(msg) > 0 && msg[0] == tagRaft {
 		select {
 		case n.inbox <- inbound{from, msg[1:]}:
 			return
 		default:
-		}
-	case tagAsk, tagAnswer:
-		number, silences, err := decodeRenewal(msg[1:])
-		if err == nil && msg[0] == tagAsk {
-			n.renewal.asked(from, number)
-			return
-		}
-		if err == nil {
-			n.renewal.answered(from, number, silences)
-			return
 		}
 	}
 	n.dropped.Add(1)

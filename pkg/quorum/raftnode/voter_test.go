@@ -32,7 +32,6 @@ type env struct {
 	stores  map[ident.Node]*raftnode.Memory
 	cut     map[[2]ident.Node]bool // by direction
 	wire    []packet
-	random  uint64
 	sum     io.Writer
 	hash    func() uint64
 	log     map[uint64]string // index to what was applied there: the same for all

@@ -31,7 +31,7 @@ func order(t *testing.T, w World) {
 	const n = 500
 	for i := range p.ends {
 		if got := p.send(i, n); got != n {
-			t.Fatalf("end %d took %d of %d messages", i, got, n)
+			t.Fatalf("end %d took %d of %d messages; its session is %d", i, got, n, p.session(i))
 		}
 	}
 	for i := range p.ends {
