@@ -47,12 +47,23 @@ func (f folder) load() (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read run file: %w", err)
 	}
-	var r record
-	if err := json.Unmarshal(b, &r); err != nil {
+	r, err := decode(b)
+	if err != nil {
 		return nil, fmt.Errorf("run file %s: %w", f.runFile(), err)
 	}
+	return r, nil
+}
+
+func decode(b []byte) (*record, error) {
+	var r record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, err
+	}
 	if r.Version != runVersion {
-		return nil, fmt.Errorf("run file %s: version %d, this program knows %d", f.runFile(), r.Version, runVersion)
+		return nil, fmt.Errorf("version %d, this program knows %d", r.Version, runVersion)
+	}
+	if r.PID <= 1 || r.StartTime == 0 {
+		return nil, fmt.Errorf("process %d started at %d cannot be a QEMU", r.PID, r.StartTime)
 	}
 	return &r, nil
 }

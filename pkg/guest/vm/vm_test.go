@@ -237,6 +237,9 @@ func TestTheSerialLogIsBoundedAndKeepsItsEnd(t *testing.T) {
 	if err := v.Start(context.Background(), spec()); err != nil {
 		t.Fatal(err)
 	}
+	if err := v.Pause(context.Background()); err != nil { // the BIOS has more to say
+		t.Fatal(err)
+	}
 	f, err := os.OpenFile(filepath.Join(dir, "serial.log"), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -259,6 +262,31 @@ func TestTheSerialLogIsBoundedAndKeepsItsEnd(t *testing.T) {
 	}
 	if st, err := os.Stat(filepath.Join(dir, "serial.log")); err != nil || st.Size() > 8192 {
 		t.Errorf("the log has %d bytes (%v)", st.Size(), err)
+	}
+}
+
+func TestAGuestBootsUnderUEFI(t *testing.T) {
+	needQEMU(t)
+	if _, err := os.Stat("/usr/share/OVMF/OVMF_VARS_4M.fd"); err != nil {
+		if os.Getenv("BEFFROI_REQUIRE_TOOLS") == "1" {
+			t.Fatalf("OVMF is required: %v", err)
+		}
+		t.Skip("OVMF is not installed")
+	}
+	v := open(t, config(shortDir(t)))
+	s := spec()
+	s.Firmware, s.MemoryMB = qemu.UEFI, 128
+	if err := v.Start(context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		b, err := v.SerialTail()
+		if strings.Contains(string(b), "BdsDxe") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the firmware said %q (%v)", b, err)
+		}
 	}
 }
 
