@@ -164,3 +164,28 @@ func Aligned(n int64) []byte {
 	skip := BlockSize - int(uintptr(unsafe.Pointer(unsafe.SliceData(buf)))%BlockSize)
 	return buf[skip : skip+int(n) : skip+int(n)]
 }
+
+// WriteDurable writes p at off and makes it durable, in one step. The rules are
+// those of WriteAt. It does not cover earlier writes.
+func (d *File) WriteDurable(p []byte, off int64) error {
+	if err := d.check(); err != nil {
+		return err
+	}
+	if err := CheckRange(off, int64(len(p)), d.size); err != nil {
+		return err
+	}
+	if d.direct && !aligned(p, off) {
+		return fmt.Errorf("durable write of %d bytes at %d: not aligned", len(p), off)
+	}
+	for len(p) > 0 {
+		n, err := unix.Pwritev2(int(d.f.Fd()), [][]byte{p}, off, unix.RWF_DSYNC)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return d.fail(err)
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}

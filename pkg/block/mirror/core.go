@@ -30,6 +30,7 @@ type Core struct {
 	failed    error  // of the device: this node leads and follows nothing any more
 
 	forwards  map[uint64]*op // sent to the peer, by number
+	reading   map[*op]bool   // reads that are with the device
 	sentOrder []uint64       // numbers of forwards, oldest first
 	nextID    uint64
 
@@ -375,4 +376,30 @@ func (c *Core) Groups() []ident.Group {
 		ids[i] = g.id
 	}
 	return ids
+}
+
+// Close answers every request that is still undecided with disk.ErrClosed. No
+// read may be with the device any more.
+func (c *Core) Close() {
+	for _, g := range c.order {
+		for _, p := range g.pending {
+			if p.op != nil {
+				c.finish(p.op, disk.ErrClosed)
+			}
+		}
+		for _, o := range slices.Concat(g.held, g.parked) {
+			c.finish(o, disk.ErrClosed)
+		}
+		for _, k := range g.rmwKeys() {
+			for _, o := range g.rmw[k].waiting {
+				c.finish(o, disk.ErrClosed)
+			}
+		}
+	}
+	for _, id := range c.sentOrder {
+		c.finish(c.forwards[id], disk.ErrClosed)
+	}
+	for o := range c.reading { // in any order: the end has none
+		c.finish(o, disk.ErrClosed)
+	}
 }

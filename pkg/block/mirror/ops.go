@@ -324,6 +324,7 @@ func (g *group) read(o *op) {
 		buf = o.buf
 	}
 	o.left, o.err = 1, nil
+	g.c.reading[o] = true
 	ext := g.volume(o.vol).ext
 	for lba := first; lba < last; {
 		dst := buf[(lba-first)*disk.BlockSize:]
@@ -396,6 +397,7 @@ func (g *group) readPartDone(o *op, err error) {
 	if o.left--; o.left > 0 {
 		return
 	}
+	delete(g.c.reading, o)
 	switch {
 	case o.err != nil:
 		g.c.finish(o, o.err)

@@ -14,6 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"beffroi.dev/pkg/block/nbd"
 	"beffroi.dev/pkg/disk"
@@ -171,14 +174,26 @@ func TestFioVerifiesItsOwnWrites(t *testing.T) {
 		"--size=32m", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--fsync=64")
 }
 
+// processorSeconds is what this process, which is the server, has used.
+func processorSeconds(t testing.TB) float64 {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
+
 func BenchmarkFioRandomWrites(b *testing.B) {
 	for _, depth := range []int{1, 8, 32} {
 		b.Run(strconv.Itoa(depth), func(b *testing.B) {
 			s := serve(b, nbd.Config{}, nbd.Export{Name: "v", Queue: newMemory(b, 256<<20)})
 			for b.Loop() {
+				before := processorSeconds(b)
 				iops := fioWrites(b, "--name=w", "--ioengine=nbd", "--uri="+uri(s, "v"), "--rw=randwrite", "--bs=4k",
 					"--iodepth="+strconv.Itoa(depth), "--size=256m", "--time_based", "--runtime=5")
 				b.ReportMetric(iops, "writes/s")
+				b.ReportMetric((processorSeconds(b)-before)/(5*iops)*1e5, "cpu-s/100k")
 			}
 		})
 	}

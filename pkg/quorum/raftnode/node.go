@@ -56,13 +56,13 @@ type inbound struct {
 
 // Node is the engine: one loop owns the Voter and the Store.
 type Node struct {
-	cfg     Config
-	log     *slog.Logger
-	clock   clock.Clock
-	send    transport.ControlSender
-	store   Store
-	voter   *Voter // owned by the loop
-	tasks   *task.Group
+	cfg   Config
+	log   *slog.Logger
+	clock clock.Clock
+	send  transport.ControlSender
+	store Store
+	voter *Voter // owned by the loop
+	tasks *task.Group
 
 	vouch   sync.Mutex // guards renewal
 	renewal *Renewal
