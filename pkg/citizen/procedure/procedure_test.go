@@ -50,7 +50,7 @@ func TestAFaultyDefinitionIsRefusedAndTheFaultNamed(t *testing.T) {
 		{"a test about a field that is not there", "contact: 01 02", "telephone: 01 02", `no field "telephone"`},
 		{"aliases", "family: voirie", "family: &f voirie", "anchors and aliases"},
 		{"a bad name", "procedure: signalement-voirie", "procedure: Voirie !", "lower-case"},
-		{"not YAML at all", "procedure: ", "procedure: [", "[1:"},
+		{"not YAML at all", "procedure: ", "procedure: [", "must be specified"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if !strings.Contains(good, tc.old) {
