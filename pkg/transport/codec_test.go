@@ -12,7 +12,7 @@ import (
 )
 
 var goldenHello = hello{
-	version: 1, role: roleData, flags: flagData, pair: ident.UUID{0: 0xaa, 15: 0xbb}, from: 0x0102030405060708, to: 0x1112131415161718, path: "fibre1",
+	version: 1, role: roleData, flags: flagData, pair: ident.UUID{0: 0xaa, 15: 0xbb}, from: 0x0102030405060708, to: 0x1112131415161718, path: "fibre1", life: 0x21222324, attempt: 0x31323334,
 }
 
 func TestTheBytesOfTheProtocolNeverChange(t *testing.T) {
@@ -21,7 +21,7 @@ func TestTheBytesOfTheProtocolNeverChange(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		{"hello", goldenHello.encode(), "4246524f00010201aa0000000000000000000000000000bb0102030405060708111213141516171806666962726531" + strings.Repeat("00", 49)},
+		{"hello", goldenHello.encode(), "4246524f00010201aa0000000000000000000000000000bb0102030405060708111213141516171806666962726531" + strings.Repeat("00", 34) + "2122232431323334" + strings.Repeat("00", 7)},
 		{"reply", reply{version: 1, code: RefusedPair, flags: flagData, from: 0x0102030405060708}.encode(), "4246524f000102010102030405060708"},
 		{"frame", appendFrame(nil, kindControl, []byte("hi")), "00000002030000006869"},
 	} {
@@ -118,4 +118,24 @@ func FuzzHeader(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestAnAttemptThatWasOvertakenIsRefused(t *testing.T) {
+	p := &path{}
+	for _, tc := range []struct {
+		name string
+		h    hello
+		want bool
+	}{
+		{"the first", hello{role: roleData, life: 1, attempt: 5}, true},
+		{"the same again", hello{role: roleData, life: 1, attempt: 5}, false},
+		{"an earlier one", hello{role: roleData, life: 1, attempt: 4}, false},
+		{"an earlier one for the other role", hello{role: roleControl, life: 1, attempt: 4}, true},
+		{"a later one", hello{role: roleData, life: 1, attempt: 6}, true},
+		{"the first of another life", hello{role: roleData, life: 2, attempt: 1}, true},
+	} {
+		if got := p.newest(tc.h); got != tc.want {
+			t.Errorf("%s: %v; want %v", tc.name, got, tc.want)
+		}
+	}
 }

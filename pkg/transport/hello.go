@@ -52,6 +52,8 @@ type hello struct {
 	from    ident.Node
 	to      ident.Node
 	path    string
+	life    uint32 // drawn when the dialling mesh was made
+	attempt uint32 // grows with each connection it dials
 }
 
 // reply is what the accepting end answers.
@@ -73,6 +75,8 @@ func (h hello) encode() []byte {
 	binary.BigEndian.PutUint64(b[24:], uint64(h.from))
 	binary.BigEndian.PutUint64(b[32:], uint64(h.to))
 	b[40] = byte(copy(b[41:41+ident.MaxName], h.path))
+	binary.BigEndian.PutUint32(b[81:], h.life)
+	binary.BigEndian.PutUint32(b[85:], h.attempt)
 	return b
 }
 
@@ -94,6 +98,7 @@ func decodeHello(b []byte) (hello, error) {
 		return hello{}, fmt.Errorf("%w: path name of %d bytes", errHello, b[40])
 	}
 	h.path = string(b[41 : 41+int(b[40])])
+	h.life, h.attempt = binary.BigEndian.Uint32(b[81:]), binary.BigEndian.Uint32(b[85:])
 	if h.role != roleControl && h.role != roleData {
 		return hello{}, fmt.Errorf("%w: role %d", errHello, h.role)
 	}

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"beffroi.dev/pkg/clock"
@@ -36,6 +38,8 @@ type Mesh struct {
 	refused *refusals
 	slots   chan struct{} // one for each handshake in progress
 	listen  []*listener
+	life    uint32
+	dialled atomic.Uint32 // attempts so far
 
 	handler Handler
 	tasks   *task.Group
@@ -57,6 +61,7 @@ func New(cfg Config, clk clock.Clock, log *slog.Logger) (*Mesh, error) {
 	m := &Mesh{
 		cfg: cfg, log: log, clock: clk, cert: cert, refused: newRefusals(log, clk),
 		keys: map[ident.Node]ed25519.PublicKey{}, peers: map[ident.Node]*peer{}, slots: make(chan struct{}, maxHandshakes),
+		life: rand.Uint32(),
 	}
 	for _, pc := range cfg.Peers {
 		p := &peer{mesh: m, id: pc.ID, dial: cfg.Self < pc.ID, wake: make(chan struct{}, 1)}
@@ -195,6 +200,9 @@ func (m *Mesh) judge(h hello, from *peer, arrived string) (*path, Refusal) {
 	on := from.paths[i]
 	if h.role == roleData && (!slices.Contains(from.carriers, on) || on.linked() == nil) {
 		return nil, RefusedSession
+	}
+	if !on.newest(h) {
+		return nil, RefusedStale
 	}
 	return on, 0
 }

@@ -20,9 +20,27 @@ type path struct {
 	in   atomic.Uint64
 	out  atomic.Uint64
 
-	mu     sync.Mutex // guards link and reason
+	mu     sync.Mutex // guards all below
 	link   *link
-	reason string // why there is no link
+	reason string         // why there is no link
+	heard  map[role]hello // the newest accepted
+}
+
+// newest reports whether a hello is newer than all accepted before it for the
+// same role, and remembers it. After a path was silent, an attempt that its
+// dialler gave up long ago may arrive behind the one that replaced it, and must
+// not replace that.
+func (p *path) newest(h hello) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if last, ok := p.heard[h.role]; ok && last.life == h.life && h.attempt <= last.attempt {
+		return false
+	}
+	if p.heard == nil {
+		p.heard = map[role]hello{}
+	}
+	p.heard[h.role] = h
+	return true
 }
 
 func (p *path) linked() *link {
@@ -130,6 +148,7 @@ func (p *path) connect(ctx context.Context, r role) (*tls.Conn, *wire, reply, er
 	m := p.peer.mesh
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timing.Handshake)
 	defer cancel()
+	attempt := m.dialled.Add(1)
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, "tcp", p.addr)
 	if err != nil {
@@ -140,7 +159,7 @@ func (p *path) connect(ctx context.Context, r role) (*tls.Conn, *wire, reply, er
 	w.count(&p.in, &p.out)
 	key := m.keys[p.peer.id]
 	conn := tls.Client(w, tlsConfig(m.cert, func(k ed25519.PublicKey) bool { return key.Equal(k) }))
-	rep, err := p.greet(conn, r)
+	rep, err := p.greet(conn, r, attempt)
 	if !stop() { // the deadline closed it meanwhile
 		err = errors.Join(context.Cause(ctx), err)
 	}
@@ -152,9 +171,9 @@ func (p *path) connect(ctx context.Context, r role) (*tls.Conn, *wire, reply, er
 	return conn, w, rep, nil
 }
 
-func (p *path) greet(conn *tls.Conn, r role) (reply, error) {
+func (p *path) greet(conn *tls.Conn, r role, attempt uint32) (reply, error) {
 	m := p.peer.mesh
-	h := hello{version: Version, role: r, flags: m.flags(), pair: m.cfg.Pair, from: m.cfg.Self, to: p.peer.id, path: p.name}
+	h := hello{version: Version, role: r, flags: m.flags(), pair: m.cfg.Pair, from: m.cfg.Self, to: p.peer.id, path: p.name, life: m.life, attempt: attempt}
 	if _, err := conn.Write(h.encode()); err != nil { // does the handshake
 		return reply{}, fmt.Errorf("authenticate: %w", err)
 	}

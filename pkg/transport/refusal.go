@@ -10,7 +10,7 @@ import (
 )
 
 // Refusal says why a connection was refused or closed. The numbers up to
-// RefusedBusy travel in the reply to a hello and are never reused.
+// RefusedStale travel in the reply to a hello and are never reused.
 type Refusal uint8
 
 // The reasons.
@@ -21,6 +21,7 @@ const (
 	RefusedPath      Refusal = 4  // arrived over another path than it says
 	RefusedSession   Refusal = 5  // a data session that is not kept, or over a path that is not linked
 	RefusedBusy      Refusal = 6  // too many connections in handshake
+	RefusedStale     Refusal = 7  // a later attempt of the same peer has overtaken this one
 	RefusedKey       Refusal = 16 // TLS failed: no pinned key, or not TLS
 	RefusedGarbage   Refusal = 17 // not a hello
 	RefusedFrame     Refusal = 18 // a frame that the connection never carries, or too long
@@ -29,7 +30,7 @@ const (
 
 var refusalNames = map[Refusal]string{
 	RefusedVersion: "protocol version", RefusedPair: "another pair", RefusedNode: "another node", RefusedPath: "another path",
-	RefusedSession: "no session wanted", RefusedBusy: "too many handshakes", RefusedKey: "key not pinned",
+	RefusedSession: "no session wanted", RefusedBusy: "too many handshakes", RefusedStale: "overtaken", RefusedKey: "key not pinned",
 	RefusedGarbage: "not a hello", RefusedFrame: "bad frame", RefusedHandshake: "handshake too slow",
 }
 

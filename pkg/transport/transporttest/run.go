@@ -113,8 +113,7 @@ func heal(t *testing.T, w World) {
 		}
 	}
 	// What was sent on the new session arrives: the path truly works.
-	p.send(0, 3)
-	w.Await("data after healing", func() bool { return len(p.logs[1].Of(p.session(1))) == 3 })
+	p.exchange(0, 3)
 }
 
 func ended(t *testing.T, w World) {
@@ -133,8 +132,7 @@ func ended(t *testing.T, w World) {
 		w.Heal(0, 1, path)
 	}
 	p.joined()
-	n := p.send(0, 50)
-	w.Await("data of the new session", func() bool { return len(p.logs[1].Of(p.session(1))) == n })
+	p.exchange(0, 50)
 	for i, l := range p.logs { // Log itself reports data out of its session
 		inOrder(t, l.Of(first[i]))
 		inOrder(t, l.Of(p.session(i)))
@@ -149,8 +147,7 @@ func crash(t *testing.T, w World) {
 		p.boot(i)
 		w.Await("the survivor's new session", func() bool { s := p.session(1 - i); return s > old })
 		p.joined()
-		p.send(1-i, 5)
-		w.Await("data to the one that came back", func() bool { return p.logs[i].Received() == 5 })
+		p.exchange(1-i, 5)
 	}
 }
 

@@ -196,6 +196,21 @@ func (p *pair) send(i, n int) int {
 	return n
 }
 
+// exchange sees n messages of end i arrive in one session. A session may end
+// for a reason of the world's own; then they are sent again on the next.
+func (p *pair) exchange(i, n int) {
+	p.t.Helper()
+	var on uint64
+	p.w.Await("data", func() bool {
+		if s := p.session(i); s != 0 && s != on && p.send(i, n) == n && p.session(i) == s {
+			on = s
+		}
+		r := p.session(1 - i)
+		return r != 0 && len(p.logs[1-i].Of(r)) == n
+	})
+	inOrder(p.t, p.logs[1-i].Of(p.session(1-i)))
+}
+
 // inOrder checks that got is messages 0, 1, 2... without a gap.
 func inOrder(t *testing.T, got []string) {
 	t.Helper()
