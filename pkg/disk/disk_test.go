@@ -11,6 +11,7 @@ import (
 
 	"beffroi.dev/pkg/disk"
 	"beffroi.dev/pkg/disk/disktest"
+	"beffroi.dev/pkg/disk/labdisk"
 	"beffroi.dev/pkg/disk/simdisk"
 )
 
@@ -36,6 +37,31 @@ func TestFile(t *testing.T) {
 
 func TestSimulatedDisk(t *testing.T) {
 	disktest.Device(t, func(*testing.T) disk.Device { return simdisk.New(1 << 20) })
+}
+
+func TestLabDisk(t *testing.T) {
+	disktest.Device(t, func(*testing.T) disk.Device { return labdisk.New(simdisk.New(1<<20), 7) })
+}
+
+func TestALabDiskLosesAndTearsWhatWasNotSynced(t *testing.T) {
+	lost, torn := 0, 0
+	for seed := range uint64(40) {
+		under := simdisk.New(1 << 20)
+		d := labdisk.New(under, seed)
+		fresh := bytes.Repeat([]byte{2}, 8192)
+		_, _ = d.WriteAt(fresh, 0)
+		got := make([]byte, 8192) // what a killed process leaves: the file without its memory
+		_, _ = under.ReadAt(got, 0)
+		switch n := bytes.Count(got, []byte{2}); {
+		case n == 0:
+			lost++
+		case n < len(got):
+			torn++
+		}
+	}
+	if lost == 0 || torn == 0 {
+		t.Errorf("lost %d and tore %d of 40 writes; want both", lost, torn)
+	}
 }
 
 func TestAFileThroughAQueueAndBack(t *testing.T) {

@@ -87,7 +87,7 @@ func daemon(ctx context.Context, args []string) error {
 		mesh, err := transport.New(transport.Config{
 			Self: f.self, Pair: benchPair, Key: benchKey(f.self), Data: true, DataPaths: []string{"fibre1"}, Timing: transport.DefaultTiming(),
 			Listen: []transport.Path{{Name: "fibre1", Addr: f.listen}},
-			Peers: []transport.Peer{{ID: peer, PublicKey: benchKey(peer).Public().(ed25519.PublicKey), Paths: []transport.Path{{Name: "fibre1", Addr: f.peer}}}},
+			Peers:  []transport.Peer{{ID: peer, PublicKey: benchKey(peer).Public().(ed25519.PublicKey), Paths: []transport.Path{{Name: "fibre1", Addr: f.peer}}}},
 		}, clock.System{}, log)
 		if err != nil {
 			return err
@@ -97,7 +97,7 @@ func daemon(ctx context.Context, args []string) error {
 		mesh.Start(ctx, e)
 	}
 	e.Configure([]mirror.GroupSpec{{ID: 1, Conf: conf, Volumes: []mirror.VolumeSpec{{ID: 1, Size: f.size}}}})
-	srv, err := nbd.NewServer(nbd.Config{}, benchExports{e.Volume(1, 1, f.size)}, log)
+	srv, err := nbd.NewServer(nbd.Config{}, benchExports{e.Volume(1, 1, f.size, 0)}, log)
 	if err != nil {
 		return err
 	}

@@ -78,6 +78,15 @@ type GroupSpec struct {
 	ID      ident.Group
 	Volumes []VolumeSpec
 	Conf    frame.Conf
+	// Token fences writers: a request with a lower one is refused with
+	// disk.ErrClosed, here and when it is forwarded, and one with a higher one
+	// waits until that token is known here. It is the generation of the VM whose
+	// disks these are, so that a guest that was declared dead writes no more.
+	// Zero fences nothing.
+	Token uint64
+	// Local refuses requests on a node that does not lead the group, instead of
+	// forwarding them: its user moves with the primary.
+	Local bool
 }
 
 // Proposal asks the vote for a new configuration. It is refused unless the

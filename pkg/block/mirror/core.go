@@ -338,6 +338,7 @@ func (c *Core) group(id ident.Group) *group {
 func (c *Core) Configure(spec GroupSpec) {
 	g := c.group(spec.ID)
 	g.setVolumes(spec.Volumes)
+	g.setFence(spec.Token, spec.Local)
 	if c.failed != nil {
 		// Nothing can be made durable here: the configuration only tells where
 		// to forward to.

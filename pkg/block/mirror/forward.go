@@ -49,7 +49,7 @@ func (g *group) forwardTo(o *op) bool {
 	}
 	c.nextID++
 	r := o.req
-	m := forward{id: c.nextID, group: g.id, epoch: g.conf.Epoch, volume: o.vol, op: r.Op, flags: r.Flags, off: r.Off, n: r.Len}
+	m := forward{id: c.nextID, group: g.id, epoch: g.conf.Epoch, volume: o.vol, token: o.token, op: r.Op, flags: r.Flags, off: r.Off, n: r.Len}
 	if r.Op == disk.Write {
 		// The client gets its buffer back if the request times out.
 		m.data = slices.Clone(r.Data)
@@ -63,7 +63,7 @@ func (g *group) forwardTo(o *op) bool {
 // receiveForward carries out a request of the peer's clients.
 func (c *Core) receiveForward(m forward) {
 	o := &op{
-		vol: m.volume, remote: &remote{c.session, m.id, m.epoch}, deadline: c.now.Add(c.cfg.Timing.Hold),
+		vol: m.volume, token: m.token, remote: &remote{c.session, m.id, m.epoch}, deadline: c.now.Add(c.cfg.Timing.Hold),
 		req: &disk.Request{Op: m.op, Flags: m.flags, Off: m.off, Len: m.n, Data: m.data},
 	}
 	g := c.groups[m.group]

@@ -35,7 +35,9 @@ type pend struct {
 type group struct {
 	c       *Core
 	id      ident.Group
-	volumes []*volume  // by number
+	volumes []*volume // by number
+	token   uint64    // of GroupSpec
+	local   bool
 	conf    frame.Conf // durably entered (R2, R3)
 	// entering is the configuration whose Enter record is not durable yet.
 	entering  *frame.Conf

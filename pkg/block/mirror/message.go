@@ -102,6 +102,7 @@ type forward struct {
 	group  ident.Group
 	epoch  ident.Epoch
 	volume ident.Volume
+	token  uint64
 	op     disk.Op
 	flags  disk.Flags
 	off    int64
@@ -340,6 +341,7 @@ func (m forward) parts() [][]byte {
 	b = le.AppendUint32(b, uint32(m.group))
 	b = le.AppendUint64(b, uint64(m.epoch))
 	b = le.AppendUint32(b, uint32(m.volume))
+	b = le.AppendUint64(b, m.token)
 	b = append(b, byte(m.op), byte(m.flags))
 	b = le.AppendUint64(b, uint64(m.off))
 	b = le.AppendUint64(b, uint64(m.n))
@@ -352,7 +354,7 @@ func (m forward) parts() [][]byte {
 func parseForward(msg []byte) (forward, error) {
 	r := &reader{b: msg}
 	m := forward{
-		id: r.u64(), group: r.group(), epoch: r.epoch(), volume: ident.Volume(r.u32()),
+		id: r.u64(), group: r.group(), epoch: r.epoch(), volume: ident.Volume(r.u32()), token: r.u64(),
 		op: disk.Op(r.u8()), flags: disk.Flags(r.u8()), off: int64(r.u64()), n: int64(r.u64()),
 	}
 	if r.err != nil {

@@ -23,6 +23,7 @@ type op struct {
 	req      *disk.Request
 	g        *group
 	vol      ident.Volume
+	token    uint64
 	remote   *remote // came from the peer
 	deadline clock.Instant
 	gen      uint32 // parts of an older generation do not count
@@ -66,11 +67,11 @@ func (r *Read) Check() {
 	}
 }
 
-// Submit takes requests for one volume of a group. Their Done is called through
-// Ready.Done.
-func (c *Core) Submit(id ident.Group, vol ident.Volume, reqs []*disk.Request) {
+// Submit takes requests for one volume of a group, of a user that holds token.
+// Their Done is called through Ready.Done.
+func (c *Core) Submit(id ident.Group, vol ident.Volume, token uint64, reqs []*disk.Request) {
 	for _, r := range reqs {
-		c.dispatch(c.groups[id], &op{req: r, vol: vol, deadline: c.now.Add(c.cfg.Timing.Hold)})
+		c.dispatch(c.groups[id], &op{req: r, vol: vol, token: token, deadline: c.now.Add(c.cfg.Timing.Hold)})
 	}
 }
 
@@ -99,6 +100,13 @@ func (c *Core) dispatch(g *group, o *op) {
 
 // execute carries a request out if that can be done now: here, or at the peer.
 func (g *group) execute(o *op) bool {
+	switch {
+	case o.token < g.token, g.local && o.remote == nil && !g.primary() && g.conf.Epoch > 0:
+		g.c.finish(o, disk.ErrClosed)
+		return true
+	case o.token > g.token:
+		return false
+	}
 	if g.primary() && g.c.failed == nil {
 		switch o.req.Op {
 		case disk.Read, disk.Status:
@@ -121,6 +129,17 @@ func (g *group) execute(o *op) bool {
 		return true
 	}
 	return o.remote == nil && g.forwardTo(o)
+}
+
+// setFence learns the token and kind of user. Requests of an older user that are
+// undecided end here; what is numbered already goes its way, before anything the
+// new user writes.
+func (g *group) setFence(token uint64, local bool) {
+	g.local = local
+	if token > g.token {
+		g.token = token
+		g.route()
+	}
 }
 
 // route tries the undecided requests again.
@@ -293,6 +312,9 @@ func (g *group) mergePart(key blockKey, content []byte, loc uint64) {
 	for _, o := range waiting {
 		switch {
 		case o.finished: // it timed out
+			continue
+		case o.token < g.token:
+			g.c.finish(o, disk.ErrClosed)
 			continue
 		case !g.mayAssign():
 			g.requeue(o)

@@ -88,6 +88,7 @@ type event struct {
 	kind    eventKind
 	group   ident.Group
 	volume  ident.Volume
+	token   uint64
 	reqs    []*disk.Request
 	req     *disk.Request // a batch of one
 	frame   *seglog.Write
@@ -199,9 +200,9 @@ func (e *Engine) handle(ev *event) {
 	switch ev.kind {
 	case evSubmit:
 		if ev.req != nil {
-			e.core.Submit(ev.group, ev.volume, []*disk.Request{ev.req})
+			e.core.Submit(ev.group, ev.volume, ev.token, []*disk.Request{ev.req})
 		} else {
-			e.core.Submit(ev.group, ev.volume, ev.reqs)
+			e.core.Submit(ev.group, ev.volume, ev.token, ev.reqs)
 		}
 	case evFrame:
 		e.core.FrameDone(ev.frame, ev.err)

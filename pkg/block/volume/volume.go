@@ -11,18 +11,20 @@ type Volume struct {
 	engine *Engine
 	group  ident.Group
 	id     ident.Volume
+	token  uint64
 	size   int64
 }
 
-// Volume returns the face of a volume. size is what was voted.
-func (e *Engine) Volume(group ident.Group, id ident.Volume, size int64) *Volume {
-	return &Volume{engine: e, group: group, id: id, size: size}
+// Volume returns the face of a volume for a user that holds token (see
+// mirror.GroupSpec). size is what was voted.
+func (e *Engine) Volume(group ident.Group, id ident.Volume, size int64, token uint64) *Volume {
+	return &Volume{engine: e, group: group, id: id, token: token, size: size}
 }
 
 // Submit hands requests to the engine. It never blocks: the front ends bound
 // what they have in flight.
 func (v *Volume) Submit(batch []*disk.Request) {
-	ev := event{kind: evSubmit, group: v.group, volume: v.id}
+	ev := event{kind: evSubmit, group: v.group, volume: v.id, token: v.token}
 	if len(batch) == 1 {
 		ev.req = batch[0]
 	} else {

@@ -184,7 +184,7 @@ func (n *node) tick() {
 }
 
 func (n *node) submit(g ident.Group, v ident.Volume, r *disk.Request) {
-	n.on(func() { n.core.Submit(g, v, []*disk.Request{r}) })()
+	n.on(func() { n.core.Submit(g, v, 0, []*disk.Request{r}) })()
 }
 
 // drain does what the core asks for.
