@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	library "github.com/digitalocean/go-qemu/qmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -104,7 +105,7 @@ func (m *Monitor) PID() (int, error) {
 }
 
 // Connect does nothing: Open has connected. With Disconnect, Run and Events it
-// gives a Monitor the method set of go-qemu's interface of that name.
+// makes a Monitor one of go-qemu's.
 func (m *Monitor) Connect() error { return nil }
 
 // Disconnect is Close.
@@ -112,18 +113,11 @@ func (m *Monitor) Disconnect() error { return m.Close() }
 
 // Run runs a command given as JSON and returns the reply as QEMU words it.
 func (m *Monitor) Run(wire []byte) ([]byte, error) {
-	var c struct {
-		Execute string          `json:"execute"`
-		Args    json.RawMessage `json:"arguments"`
-	}
+	var c library.Command
 	if err := json.Unmarshal(wire, &c); err != nil {
 		return nil, fmt.Errorf("qmp: command: %w", err)
 	}
-	var args any
-	if c.Args != nil {
-		args = c.Args
-	}
-	data, err := m.Command(context.Background(), c.Execute, args)
+	data, err := m.Command(context.Background(), c.Execute, c.Args)
 	if err != nil {
 		return nil, err
 	}

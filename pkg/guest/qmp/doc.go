@@ -6,13 +6,12 @@
 // bounded channel whose oldest entry gives way, so that a listener that sleeps
 // delays nothing.
 //
-// Monitor has the methods of go-qemu's qmp.Monitor interface (Connect,
-// Disconnect, Run, Events) and its words, but links nothing of that library. Its
-// socket monitor cannot be made safe from outside: it hands the scanner's buffer
-// to another goroutine while the scanner goes on to overwrite it, its lines end
-// at 64 KiB, an event that nobody reads blocks every reply, and a command has no
-// deadline and holds the lock for ever. Its remaining types come in one package
-// with a libvirt client.
+// The words are those of go-qemu: Monitor is a qmp.Monitor of that library, its
+// events, commands and versions are that library's. Its socket monitor alone is
+// not used, because it cannot be made safe from outside: it hands the scanner's
+// buffer to another goroutine while the scanner goes on to overwrite it, its lines
+// end at 64 KiB, an event that nobody reads blocks every reply, and a command has
+// no deadline and holds the lock for ever.
 //
 // Promises: a command ends within its context or Config.Timeout, whichever is
 // first; a late reply is dropped and never taken for that of another command.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	library "github.com/digitalocean/go-qemu/qmp"
+
 	"beffroi.dev/pkg/task"
 )
 
@@ -44,29 +46,14 @@ var (
 )
 
 // Event is something that happened to a guest.
-type Event struct {
-	Event     string         `json:"event"` // its name, such as STOP
-	Data      map[string]any `json:"data"`
-	Timestamp struct {
-		Seconds      int64 `json:"seconds"`
-		Microseconds int64 `json:"microseconds"`
-	} `json:"timestamp"`
-}
+type Event = library.Event
 
-// version is QEMU's own.
-type version struct {
-	QEMU struct {
-		Major int `json:"major"`
-		Minor int `json:"minor"`
-		Micro int `json:"micro"`
-	} `json:"qemu"`
-}
+var _ library.Monitor = (*Monitor)(nil)
 
 // command is what QEMU is sent.
 type command struct {
-	Execute string `json:"execute"`
-	Args    any    `json:"arguments,omitempty"`
-	ID      uint64 `json:"id"`
+	library.Command
+	ID uint64 `json:"id"`
 }
 
 // Monitor is a connection to a QEMU's monitor.
@@ -84,7 +71,7 @@ type Monitor struct {
 	waiting map[uint64]chan reply
 	ended   bool
 
-	version version
+	version library.Version
 }
 
 type reply struct {
@@ -95,7 +82,7 @@ type reply struct {
 // message is anything that QEMU sends.
 type message struct {
 	QMP *struct {
-		Version version `json:"version"`
+		Version library.Version `json:"version"`
 	} `json:"QMP"`
 	ID     *uint64         `json:"id"`
 	Return json.RawMessage `json:"return"`
@@ -231,7 +218,7 @@ func (m *Monitor) Command(ctx context.Context, name string, args any) (json.RawM
 		delete(m.waiting, id)
 		m.mu.Unlock()
 	}()
-	b, err := json.Marshal(command{name, args, id})
+	b, err := json.Marshal(command{library.Command{Execute: name, Args: args}, id})
 	if err != nil {
 		return nil, fmt.Errorf("qmp %s: %w", name, err)
 	}
@@ -269,10 +256,7 @@ func (m *Monitor) send(ctx context.Context, b []byte) error {
 func (m *Monitor) Done() <-chan struct{} { return m.done }
 
 // Version is what QEMU said it is.
-func (m *Monitor) Version() string {
-	v := m.version.QEMU
-	return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Micro)
-}
+func (m *Monitor) Version() string { return m.version.String() }
 
 // Close ends the connection. The guest does not notice.
 func (m *Monitor) Close() error {
