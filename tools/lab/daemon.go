@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// ask is one verb on its way to the daemon.
+type ask struct {
+	Verb  string        `json:"verb"` // kill, start, pause, resume, cut, heal, shape, links, down
+	Node  string        `json:"node,omitempty"`
+	Link  string        `json:"link,omitempty"`
+	From  string        `json:"from,omitempty"`
+	Delay time.Duration `json:"delay,omitempty"`
+	Loss  float64       `json:"loss,omitempty"`
+}
+
+type reply struct {
+	Error string      `json:"error,omitempty"`
+	Links []linkState `json:"links,omitempty"`
+}
+
+// linkState is one direction of a link that is not as it should be.
+type linkState struct {
+	Link  string  `json:"link"`
+	From  string  `json:"from,omitempty"` // empty: toward the node of this lan
+	Cut   bool    `json:"cut"`
+	Delay string  `json:"delay,omitempty"`
+	Loss  float64 `json:"loss,omitempty"`
+}
+
+// daemon owns the fabric and the power of the machines for as long as the lab
+// is up. It takes one verb at a time.
+type daemon struct {
+	lab    Lab
+	binary string
+	fabric *fabric
+	log    *slog.Logger
+	mu     sync.Mutex // one verb at a time
+	stop   context.CancelFunc
+}
+
+// runDaemon is `lab daemon`, started by `lab up` in a session of its own.
+func runDaemon(dir, binary string) error {
+	lab, err := loadLab(dir)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	d := &daemon{lab: lab, binary: binary, fabric: newFabric(log), log: log, stop: stop}
+	for _, m := range lab.Nodes {
+		for _, l := range m.Links {
+			ln, err := net.Listen("tcp", l.Listen)
+			if err != nil {
+				return fmt.Errorf("link %s from %s to %s: %w", l.Path, m.Name, l.To, err)
+			}
+			go d.fabric.serve(ctx, ln, m.Name, l.To, l.Path, l.Target)
+		}
+	}
+	for _, m := range lab.Nodes {
+		if err := start(m, binary); err != nil {
+			return err
+		}
+	}
+	_ = os.Remove(lab.Socket)
+	ln, err := net.Listen("unix", lab.Socket)
+	if err != nil {
+		return fmt.Errorf("lab socket: %w", err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(d.serve), ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(ctx, func() { _ = srv.Close() })
+	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	for _, m := range lab.Nodes {
+		if err := kill(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *daemon) serve(w http.ResponseWriter, r *http.Request) {
+	var a ask
+	var out reply
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&a); err != nil {
+		out.Error = err.Error()
+	} else if err := d.do(a, &out); err != nil {
+		out.Error = err.Error()
+	}
+	_ = json.NewEncoder(w).Encode(out)
+}
+
+func (d *daemon) do(a ask, out *reply) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.log.Info("verb", "verb", a.Verb, "node", a.Node, "link", a.Link, "from", a.From)
+	switch a.Verb {
+	case "kill", "start", "pause", "resume":
+		return d.power(a)
+	case "cut", "heal", "shape":
+		return d.link(a)
+	case "links":
+		out.Links = d.fabric.list()
+		return nil
+	case "down":
+		d.stop()
+		return nil
+	}
+	return fmt.Errorf("verb %q is not known", a.Verb)
+}
+
+func (d *daemon) power(a ask) error {
+	m, err := d.lab.machine(a.Node)
+	if err != nil {
+		return err
+	}
+	switch a.Verb {
+	case "kill":
+		d.fabric.power(m.Name, false) // the network goes silent first
+		return kill(m)
+	case "start":
+		d.fabric.power(m.Name, true)
+		return start(m, d.binary)
+	case "pause":
+		return pause(m)
+	default:
+		return resume(m)
+	}
+}
+
+func (d *daemon) link(a ask) error {
+	ways, err := parseLink(a.Link, a.From)
+	if err != nil {
+		return err
+	}
+	if a.Delay < 0 || a.Delay > 10*time.Second || a.Loss < 0 || a.Loss >= 1 {
+		return fmt.Errorf("shape: delay from 0 to 10s and loss from 0 to below 1, not %v and %v", a.Delay, a.Loss)
+	}
+	d.fabric.set(ways, func(s *shape) {
+		switch a.Verb {
+		case "cut":
+			s.Cut = true
+		case "heal":
+			*s = shape{}
+		default:
+			s.Delay, s.Loss = a.Delay, a.Loss
+		}
+	})
+	return nil
+}
+
+// list names every way that is cut or shaped.
+func (f *fabric) list() []linkState {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := []linkState{}
+	for _, link := range []string{"fibre1", "fibre2", "lan-a", "lan-b", "lan-w"} {
+		for _, from := range []string{"a", "b", "witness", ""} {
+			s, ok := f.ways[way{link, from}]
+			if !ok || s == (shape{}) {
+				continue
+			}
+			l := linkState{Link: link, From: from, Cut: s.Cut, Loss: s.Loss}
+			if s.Delay > 0 {
+				l.Delay = s.Delay.String()
+			}
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// call sends a verb to the daemon.
+func call(lab Lab, a ask) (reply, error) {
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", lab.Socket)
+		},
+	}}
+	body, err := json.Marshal(a)
+	if err != nil {
+		return reply{}, err
+	}
+	res, err := client.Post("http://lab/", "application/json", bytesReader(body))
+	if err != nil {
+		return reply{}, fmt.Errorf("the lab in %s does not answer (is it up?): %w", filepath.Dir(lab.Socket), err)
+	}
+	defer res.Body.Close()
+	var out reply
+	if err := json.NewDecoder(res.Body).Decode(&out); err != nil {
+		return reply{}, fmt.Errorf("answer of the lab: %w", err)
+	}
+	if out.Error != "" {
+		return out, errors.New(out.Error)
+	}
+	return out, nil
+}

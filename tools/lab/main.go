@@ -1,0 +1,227 @@
+// Command lab runs the pair and the witness on one machine, without root.
+//
+//	lab up [--dir D] [--store MB] [--profile lab]   make the machines and start them
+//	lab status [--json]                             what they are doing
+//	lab kill|start|pause|resume NODE                power cut, power back, freeze, thaw
+//	lab cut|heal LINK [--from NODE]                 silence a link, or one direction of it
+//	lab shape LINK [--from NODE] --delay D --loss F make it slow or lossy
+//	lab serial NODE, lab logs NODE [SERVICE]        what a machine says
+//	lab down                                        stop everything; the state stays
+//
+// NODE is a, b or witness; LINK is fibre1, fibre2, lan-a, lan-b or lan-w.
+//
+// There is no switching logic here: the lab only cuts, kills and looks. On kill
+// the network of the node goes silent first, then its processes die. The disks
+// of the nodes forget what was not flushed. lab.json in the folder describes
+// everything (type Lab).
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		os.Exit(1)
+	}
+}
+
+func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) == 0 {
+		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, serial, logs or down")
+	}
+	verb := args[0]
+	fs := flag.NewFlagSet("lab "+verb, flag.ContinueOnError)
+	dir := fs.String("dir", "out/lab", "folder of the lab")
+	store := fs.Int64("store", 1024, "up: size of each node's store, MB")
+	profile := fs.String("profile", "lab", "up: timing profile")
+	binary := fs.String("beffroi", "bin/beffroi", "up: the program under test")
+	mode := fs.String("mode", "process", "up: process")
+	asJSON := fs.Bool("json", false, "status: as JSON")
+	from := fs.String("from", "", "cut, heal, shape: only what leaves this node")
+	delay := fs.Duration("delay", 0, "shape: added to everything")
+	loss := fs.Float64("loss", 0, "shape: share of packets lost")
+	words, err := parse(fs, args[1:])
+	if err != nil {
+		return err
+	}
+	full, err := filepath.Abs(*dir)
+	if err != nil {
+		return err
+	}
+	switch verb {
+	case "up":
+		if *mode != "process" {
+			return fmt.Errorf("mode %q: only process is built", *mode)
+		}
+		return up(ctx, options{dir: full, storeSize: *store << 20, profile: *profile}, *binary, out)
+	case "daemon":
+		return runDaemon(full, *binary)
+	}
+	lab, err := loadLab(full)
+	if err != nil {
+		return err
+	}
+	switch verb {
+	case "status":
+		s := gather(ctx, lab)
+		if r, err := call(lab, ask{Verb: "links"}); err == nil && r.Links != nil {
+			s.Links = r.Links
+		}
+		return printStatus(out, s, *asJSON)
+	case "down":
+		return down(lab)
+	case "serial", "logs":
+		return show(lab, verb, words, out)
+	case "kill", "start", "pause", "resume", "cut", "heal", "shape":
+		a := ask{Verb: verb, From: *from, Delay: *delay, Loss: *loss}
+		if len(words) != 1 {
+			return fmt.Errorf("%s what? One node or link", verb)
+		}
+		if verb == "cut" || verb == "heal" || verb == "shape" {
+			a.Link = words[0]
+		} else {
+			a.Node = words[0]
+		}
+		_, err := call(lab, a)
+		return err
+	}
+	return fmt.Errorf("verb %q is not known", verb)
+}
+
+// parse lets flags and words come in any order.
+func parse(fs *flag.FlagSet, args []string) (words []string, err error) {
+	for {
+		if err := fs.Parse(args); err != nil {
+			return nil, err
+		}
+		if fs.NArg() == 0 {
+			return words, nil
+		}
+		words = append(words, fs.Arg(0))
+		args = fs.Args()[1:]
+	}
+}
+
+// up makes the machines, starts the daemon, and waits until the pair is ready.
+func up(ctx context.Context, o options, binary string, out io.Writer) error {
+	begun := time.Now()
+	lab, err := loadLab(o.dir)
+	if err == nil {
+		if _, err := call(lab, ask{Verb: "links"}); err == nil {
+			return fmt.Errorf("a lab is up in %s already (stop it with: lab down)", o.dir)
+		}
+		fmt.Fprintf(out, "The machines in %s are started again with their state.\n", o.dir)
+	} else {
+		if o.net, err = freeNet(); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(o.dir, 0o700); err != nil {
+			return err
+		}
+		p, err := makePlan(o)
+		if err != nil {
+			return err
+		}
+		if err := p.write(o); err != nil {
+			return err
+		}
+		lab = p.lab
+	}
+	if binary, err = filepath.Abs(binary); err != nil {
+		return err
+	}
+	if err := startDaemon(lab, binary); err != nil {
+		return err
+	}
+	if err := settle(ctx, lab, out); err != nil {
+		return fmt.Errorf("%w; look at %s", err, filepath.Join(o.dir, "daemon.log"))
+	}
+	fmt.Fprintf(out, "\nThe pair is ready after %.1f s (profile %s, mode process).\n", time.Since(begun).Seconds(), lab.Profile)
+	printHelp(lab, out)
+	return nil
+}
+
+func startDaemon(lab Lab, binary string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	log, err := os.OpenFile(filepath.Join(lab.Dir, "daemon.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(self, "daemon", "--dir", lab.Dir, "--beffroi", binary)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the lab's daemon: %w", err)
+	}
+	return cmd.Process.Release()
+}
+
+func down(lab Lab) error {
+	if _, err := call(lab, ask{Verb: "down"}); err != nil {
+		return err
+	}
+	limit := time.Now().Add(20 * time.Second)
+	for time.Now().Before(limit) {
+		left := 0
+		for _, m := range lab.Nodes {
+			left += len(processes(m))
+		}
+		if left == 0 {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return errors.New("some processes of the lab still run")
+}
+
+// show prints what a machine has said.
+func show(lab Lab, verb string, words []string, out io.Writer) error {
+	if len(words) == 0 {
+		return fmt.Errorf("%s of which node?", verb)
+	}
+	m, err := lab.machine(words[0])
+	if err != nil {
+		return err
+	}
+	name := "machine"
+	if verb == "logs" && len(words) > 1 {
+		name = filepath.Base(words[1])
+	}
+	files, err := filepath.Glob(filepath.Join(m.Dir, "logs", name+".log"))
+	if err != nil || len(files) == 0 {
+		all, _ := filepath.Glob(filepath.Join(m.Dir, "logs", "*.log"))
+		for i := range all {
+			all[i] = strings.TrimSuffix(filepath.Base(all[i]), ".log")
+		}
+		return fmt.Errorf("no log %q; there are: %s", name, strings.Join(all, ", "))
+	}
+	f, err := os.Open(files[0])
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(out, f)
+	return err
+}
