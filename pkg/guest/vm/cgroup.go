@@ -15,7 +15,12 @@ import (
 // none.
 type Cgroups struct {
 	parents []string // one folder of the second version, or several of the first
+	owner   string   // part of the groups' names
 }
+
+// Of gives the same places for the VMs of one owner, whose groups are then named
+// beffroi-vm-OWNER-NAME: two nodes on one machine have VMs of the same name.
+func (c *Cgroups) Of(owner string) *Cgroups { return &Cgroups{parents: c.parents, owner: owner + "-"} }
 
 // DetectCgroups finds out, once for all VMs, whether this process may make control
 // groups below its own, and says so if not.
@@ -76,7 +81,7 @@ func (c *Cgroups) folders(name string) []string {
 	}
 	var list []string
 	for _, p := range c.parents {
-		list = append(list, filepath.Join(p, "beffroi-vm-"+name))
+		list = append(list, filepath.Join(p, "beffroi-vm-"+c.owner+name))
 	}
 	return list
 }
