@@ -54,12 +54,11 @@ type Engine struct {
 	vote  Vote
 	tasks *task.Group
 
-	mu      sync.Mutex // guards inbox, closed, net, session
-	inbox   []event
-	closed  bool
-	net     transport.Endpoint
-	session uint64
-	wake    chan struct{}
+	mu     sync.Mutex // guards inbox, closed, net
+	inbox  []event
+	closed bool
+	net    transport.Endpoint
+	wake   chan struct{}
 
 	core   *mirror.Core // of the loop
 	writes chan *seglog.Write

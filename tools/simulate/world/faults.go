@@ -239,3 +239,12 @@ func (w *World) noteState(s mirror.GroupStatus) {
 		w.count.States["solo"]++
 	}
 }
+
+// FaultNames lists every kind of fault.
+func FaultNames() []string {
+	names := make([]string, len(faults))
+	for i, f := range faults {
+		names[i] = f.name
+	}
+	return names
+}

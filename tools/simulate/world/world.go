@@ -143,7 +143,7 @@ func New(opt Options) *World {
 		opt: opt, rng: rand.New(rand.NewPCG(opt.Seed, 0x5eed)), clk: simclock.New(time.Unix(1_800_000_000, 0)), trace: fnv.New64a(),
 		log: slog.New(slog.DiscardHandler),
 	}
-	w.count.Faults, w.count.States = map[string]int{}, map[string]int{}
+	w.count = newCounts()
 	if opt.Verbose != nil {
 		w.log = slog.New(slog.NewTextHandler(opt.Verbose, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

@@ -1,0 +1,60 @@
+# Beffroi. `make help` lists the targets; `make run` and `make test` are all that a newcomer needs.
+SHELL := /bin/bash
+GO    ?= go
+BIN   := bin
+PKGS  := ./...
+SEEDS ?= 2000
+
+.PHONY: help deps build check test lab run race sim mutate fuzz lint arch bench cover clean
+
+help:   ## list the targets
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+
+deps:   ## install what a fresh Debian 12 lacks (QEMU, fio, libnbd, chromium, ...); asks for root and says why
+	@tools/deps.sh
+
+build:  ## build all programs into bin/
+	@mkdir -p $(BIN)
+	$(GO) build -o $(BIN)/ ./cmd/... ./tools/...
+
+check: build lint arch ## build, lint, import law and short tests: under 3 minutes, at every commit
+	$(GO) test -short $(PKGS)
+
+test: deps build lint arch ## everything: all tests, 2,000 seeds of the cluster, foreign clients, a real browser
+	BEFFROI_REQUIRE_TOOLS=1 BEFFROI_SEEDS=$(SEEDS) $(GO) test -timeout 35m $(PKGS)
+
+lab: deps build ## the pair and the witness as processes on this machine
+	@$(BIN)/counterguest -o out/counter.img 2>/dev/null || { mkdir -p out && $(BIN)/counterguest -o out/counter.img; }
+	@$(BIN)/lab up --mode process
+
+run: lab ## start the pair and print what to open and try
+
+race:   ## the tests of what has goroutines, under the race detector
+	$(GO) test -race -short ./pkg/... ./appliance/...
+
+sim:    ## a long run of the cluster simulation (SEEDS=n)
+	$(GO) run ./tools/simulate -seeds $(SEEDS)
+
+mutate: ## each known wrong rule must be caught by the general checkers
+	$(GO) run ./tools/mutate
+
+fuzz:   ## each fuzz target for a while (FUZZTIME=30s)
+	@tools/fuzz.sh $(FUZZTIME)
+
+lint:   ## gofmt, vet and staticcheck
+	@out=$$(gofmt -l appliance cmd pkg tools); test -z "$$out" || { echo "not formatted: $$out"; exit 1; }
+	$(GO) vet $(PKGS)
+	$(GO) tool staticcheck $(PKGS)
+
+arch:   ## the import law
+	$(GO) run ./tools/archcheck
+
+bench: build ## the performance table: ours beside what exists, in one interleaved run
+	$(BIN)/bench
+
+cover:  ## statement coverage, by package
+	$(GO) test -short -cover ./pkg/... ./appliance/... | sort -k5 -n
+
+clean:  ## stop a lab and remove what was built
+	-@test -x $(BIN)/lab && $(BIN)/lab down 2>/dev/null
+	rm -rf $(BIN) out
