@@ -1,0 +1,135 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"beffroi.dev/appliance/config"
+	"beffroi.dev/pkg/clock"
+	"beffroi.dev/pkg/host/supervise"
+	"beffroi.dev/pkg/quorum/lease"
+	"beffroi.dev/pkg/task"
+)
+
+const (
+	// beat is the time between two looks at the deadlines: a small part of every
+	// profile's margin.
+	beat = 10 * time.Millisecond
+	// complainEvery is the shortest time between two log lines of one kind, for
+	// what may happen at every beat.
+	complainEvery = 5 * time.Second
+	stopBound     = time.Second
+)
+
+// Watch is init's side: it listens for renewals and executes the fences until
+// ctx ends. killCitizen must not block.
+func Watch(ctx context.Context, d config.Dir, t lease.Timing, killCitizen func(), clk clock.Clock, log *slog.Logger) error {
+	log = log.With("room", "fence")
+	conn, err := supervise.ListenDatagrams(d.Socket("init"))
+	if err != nil {
+		return fmt.Errorf("fence: %w", err)
+	}
+	last, _ := Kept(d)
+	w := &watcher{dir: d, guard: NewGuard(t, last), clock: clk, log: log, killCitizen: killCitizen, renewals: make(chan Renewal)}
+	tasks := task.New(ctx)
+	tasks.Go("renewals", func(ctx context.Context) error { return w.hear(ctx, conn) })
+	tasks.Go("deadlines", w.keep)
+	<-tasks.Context().Done()
+	err = conn.Close()
+	if err := errors.Join(err, tasks.Stop(stopBound)); err != nil {
+		return fmt.Errorf("fence: %w", err)
+	}
+	return nil
+}
+
+type watcher struct {
+	dir         config.Dir
+	guard       *Guard // owned by keep
+	clock       clock.Clock
+	log         *slog.Logger
+	killCitizen func()
+	renewals    chan Renewal
+	complained  clock.Instant // owned by keep
+	passed      bool          // owned by keep
+}
+
+func (w *watcher) hear(ctx context.Context, conn *net.UnixConn) error {
+	buf := make([]byte, maxRenewal)
+	var bad uint64
+	var told time.Time
+	for {
+		d, err := supervise.ReadDatagram(conn, buf)
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			return err
+		}
+		r, err := decode(d.Data)
+		if err != nil {
+			if bad++; time.Since(told) > complainEvery {
+				told = time.Now()
+				w.log.Warn("renewal dropped", "from", d.PID, "dropped", bad, "cause", err)
+			}
+			continue
+		}
+		select {
+		case w.renewals <- r:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// keep owns the guard.
+func (w *watcher) keep(ctx context.Context) error {
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	for {
+		var work Work
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			work = w.guard.Due(w.clock.Now())
+		case r := <-w.renewals:
+			work = w.guard.Renew(r, w.clock.Now())
+			w.do(work) // before anything that may take time
+			if err := Keep(w.dir, r); err != nil {
+				w.complain("the renewal cannot be kept", err)
+			}
+			continue
+		}
+		w.do(work)
+	}
+}
+
+func (w *watcher) do(work Work) {
+	if passed := w.guard.Passed(w.clock.Now()); passed != w.passed {
+		w.passed = passed
+		w.log.Warn("fence", "passed", passed, "exposed", len(work.Guests))
+	}
+	for _, g := range work.Guests {
+		killed, err := Kill(g.Folder)
+		if err != nil {
+			w.complain("an exposed guest cannot be killed", err)
+		} else if killed {
+			w.log.Warn("guest killed: nobody vouches for this node", "vm", g.Name)
+		}
+	}
+	if work.Citizen {
+		w.log.Warn("citizen service killed: nobody vouches for this node, and it held the address")
+		w.killCitizen()
+	}
+}
+
+func (w *watcher) complain(what string, err error) {
+	if now := w.clock.Now(); w.complained == 0 || now.Sub(w.complained) > complainEvery {
+		w.complained = now
+		w.log.Error(what, "cause", err)
+	}
+}
