@@ -68,6 +68,14 @@ func TestWhatAGuardWantsDone(t *testing.T) {
 	}
 }
 
+func TestARestartedNodeServiceLosesNoDeadline(t *testing.T) {
+	g := fence.NewGuard(lease.Lab(), fence.Renewal{Vouched: 1000, Ever: true, Address: true})
+	g.Renew(fence.Renewal{Guests: []fence.Guest{{Name: "x", Folder: "/x"}}}, 2000)
+	if r := g.Last(); !r.Ever || r.Vouched != 1000 || len(r.Guests) != 1 || r.Address {
+		t.Errorf("kept %+v; want the old instant with the new lists", r)
+	}
+}
+
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 func stateFolder(t *testing.T) config.Dir {

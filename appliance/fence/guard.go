@@ -52,8 +52,16 @@ func (g *Guard) take(r Renewal) {
 	if r.Ever {
 		g.fence.Renew(r.Vouched)
 	}
+	// A node service that just started knows no instant yet; the one of its former
+	// life still counts.
+	if g.last.Ever && (!r.Ever || r.Vouched < g.last.Vouched) {
+		r.Vouched, r.Ever = g.last.Vouched, true
+	}
 	g.last = r
 }
+
+// Last is what holds now, to be kept for the next life.
+func (g *Guard) Last() Renewal { return g.last }
 
 // Passed reports whether the guests' fence has passed.
 func (g *Guard) Passed(now clock.Instant) bool { return g.fence.Passed(now) }

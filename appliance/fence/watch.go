@@ -99,7 +99,7 @@ func (w *watcher) keep(ctx context.Context) error {
 		case r := <-w.renewals:
 			work = w.guard.Renew(r, w.clock.Now())
 			w.do(work) // before anything that may take time
-			if err := Keep(w.dir, r); err != nil {
+			if err := Keep(w.dir, w.guard.Last()); err != nil {
 				w.complain("the renewal cannot be kept", err)
 			}
 			continue

@@ -1,0 +1,33 @@
+// Command beffroi is everything that runs on a node or as the witness; its first
+// argument says which part of it a process is.
+//
+// Synopsis:
+//
+//	beffroi COMMAND --dir DIR
+//
+// Commands:
+//
+//	init      start the services of DIR, keep them running, execute the fences
+//	node      the vote, and what this node should do
+//	block     the mirrored store and its NBD sockets
+//	vm        the virtual machines
+//	witness   the third vote
+//
+// DIR is a state folder with config.json and key. Each command also runs by hand,
+// or under systemd, whose notify protocol it speaks. It stops in good order on
+// SIGTERM and SIGINT, and logs to its standard error.
+//
+// Exit codes: 0 it was asked to stop; 1 it failed, and the log says why; 2 the
+// command line or the configuration is wrong, and trying again does not help.
+package main
+
+import "os"
+
+// commands are the parts of this program.
+var commands = map[string]func(*environment) error{
+	"init":    runInit,
+	"node":    runNode,
+	"witness": runWitness,
+}
+
+func main() { os.Exit(run(commands, os.Args[1:], os.Stderr)) }

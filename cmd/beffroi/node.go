@@ -1,0 +1,5 @@
+package main
+
+import "beffroi.dev/appliance/node"
+
+func runNode(e *environment) error { return node.Run(e.ctx, e.dir, e.node, e.ready, e.log) }
