@@ -11,6 +11,7 @@
 //	node      the vote, and what this node should do
 //	block     the mirrored store and its NBD sockets
 //	vm        the virtual machines
+//	citizen   the service for citizens, and the service address
 //	witness   the third vote
 //
 // DIR is a state folder with config.json and key. Each command also runs by hand,
@@ -25,8 +26,11 @@ import "os"
 
 // commands are the parts of this program.
 var commands = map[string]func(*environment) error{
+	"block":   runBlock,
+	"citizen": runCitizen,
 	"init":    runInit,
 	"node":    runNode,
+	"vm":      runVM,
 	"witness": runWitness,
 }
 

@@ -1,0 +1,18 @@
+// Package town is the citizen service of a node (beffroi citizen): it opens the
+// citizens' volume where it is led, listens on the node's own address and, while
+// it is told to, on the service address.
+//
+// The node service orders who holds the service address. The one that does opens
+// the volume through the node's own NBD socket, serves, and binds the address;
+// when the order ends it lets go of both at once. The other one hands citizens
+// on to it, and holds their requests during a switch. Whether this node may
+// acknowledge anything is asked of the block service after each piece of work
+// (Role), so a late order can cost time but never a false receipt.
+//
+// On the socket "citizen" it lets the node's operator provision agents:
+//
+//	POST /v1/agents  {"name", "display", "password"}  -> {"secret", "uri"}
+//	GET  /v1/status  status.Citizen
+//
+// It owns no data: all of it lies on the volume.
+package town

@@ -1,0 +1,201 @@
+package town
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"beffroi.dev/appliance/control"
+	"beffroi.dev/pkg/block/nbd"
+	"beffroi.dev/pkg/citizen/casefile"
+	"beffroi.dev/pkg/citizen/service"
+	"beffroi.dev/pkg/citizen/store"
+	"beffroi.dev/pkg/citizen/web"
+	"beffroi.dev/pkg/clock"
+	"beffroi.dev/pkg/disk"
+	"beffroi.dev/pkg/task"
+)
+
+// run serves while the order says so, and lets go when it ends.
+func (t *Town) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		t.mu.Lock()
+		wanted := t.order.Address && t.state != nil && t.state.Service.Group != 0
+		if !wanted {
+			t.cause = "the other node serves, or nobody does yet"
+		}
+		t.mu.Unlock()
+		if !wanted {
+			select {
+			case <-ctx.Done():
+			case <-t.kick:
+			}
+			continue
+		}
+		if err := t.hold(ctx); err != nil && ctx.Err() == nil {
+			t.log.Warn("cannot serve citizens; trying again", "error", err)
+			t.mu.Lock()
+			t.cause = err.Error()
+			t.mu.Unlock()
+			pause(ctx)
+		}
+	}
+	return nil
+}
+
+// hold opens the volume, serves and binds the address, until the order ends or
+// something fails.
+func (t *Town) hold(ctx context.Context) error {
+	begun := time.Now()
+	name, err := t.export()
+	if err != nil {
+		return err
+	}
+	client, err := nbd.Dial(ctx, nbd.ClientConfig{Network: "unix", Address: t.dir.Socket("nbd"), Export: name, Connections: 1}, t.log)
+	if err != nil {
+		return fmt.Errorf("open the citizens' volume: %w", err)
+	}
+	// The volume is let go at once: what is in flight ends with an error and is
+	// acknowledged to nobody.
+	defer func() {
+		now, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
+		defer cancel()
+		_ = client.Close(now)
+	}()
+	dev := disk.NewDevice(client)
+	svc, err := t.take(ctx, dev)
+	if err != nil {
+		return err
+	}
+	t.update(func() { t.open = svc })
+	tasks := task.New(ctx)
+	defer func() {
+		t.update(func() { t.open = nil })
+		if err := tasks.Stop(stopBound); err != nil {
+			t.log.Warn("service address", "error", err)
+		}
+		now, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
+		_ = client.Close(now)
+		cancel()
+		_ = svc.Close() // it cannot write any more; recovery on the other node needs nothing of it
+	}()
+	l, err := bind(ctx, t.node.Citizen.Service)
+	if err != nil {
+		return err
+	}
+	server := webServer(t.front)
+	tasks.Go("service address", func(context.Context) error { return ignoreClosed(server.Serve(l)) })
+	defer server.Close()
+	t.log.Info("citizens are served here", "address", t.node.Citizen.Service, "opened_in", time.Since(begun).Round(time.Millisecond))
+	return t.stay(ctx, svc)
+}
+
+// stay returns when this node must not serve any more.
+func (t *Town) stay(ctx context.Context, svc *service.Service) error {
+	check := time.NewTicker(250 * time.Millisecond)
+	defer check.Stop()
+	for {
+		t.mu.Lock()
+		wanted := t.order.Address
+		t.mu.Unlock()
+		if !wanted {
+			t.log.Info("citizens are not served here any more")
+			return nil
+		}
+		if err := svc.Failed(); err != nil {
+			return fmt.Errorf("the citizens' volume failed: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.kick:
+		case <-check.C:
+		}
+	}
+}
+
+// export names the citizens' volume for the NBD socket.
+func (t *Town) export() (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g, ok := t.state.Groups[t.state.Service.Group]
+	if !ok || len(g.Volumes) == 0 {
+		return "", errors.New("the citizens' volume does not exist")
+	}
+	return g.Name + "/" + g.Volumes[0].Name, nil
+}
+
+// take opens the volume; a blank one is formatted, which happens once in the
+// life of a pair.
+func (t *Town) take(ctx context.Context, dev disk.Device) (*service.Service, error) {
+	cfg := t.config()
+	role := func() service.Role {
+		rctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		return t.role(rctx)
+	}
+	svc, err := service.Open(ctx, dev, cfg, role, clock.System{}, t.log)
+	if errors.Is(err, store.ErrBlank) {
+		t.log.Info("the citizens' volume is blank; it is formatted")
+		if err := store.Format(ctx, dev, cfg.Store, t.log); err != nil {
+			return nil, fmt.Errorf("format the citizens' volume: %w", err)
+		}
+		svc, err = service.Open(ctx, dev, cfg, role, clock.System{}, t.log)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the citizens' volume: %w", err)
+	}
+	return svc, nil
+}
+
+func (t *Town) config() service.Config {
+	town := t.node.Citizen.Town
+	hall := casefile.Contact{Name: "Mairie de " + town, Address: "1 place de la République, " + town, Phone: "01 60 00 00 00", Email: "accueil@mairie.example"}
+	roads := casefile.Contact{Name: "Service voirie et éclairage", Address: "14 rue des Ateliers, " + town, Phone: "01 60 00 00 12", Email: "voirie@mairie.example"}
+	return service.Config{Store: store.Config{Owner: t.node.Pair, RunDir: t.dir.Run()}, Web: web.Config{Town: town, Contact: hall, Services: map[string]casefile.Contact{"voirie": roads}}}
+}
+
+// handler is the socket of the node's operator.
+func (t *Town) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { answer(w, http.StatusOK, t.Status(r.Context())) })
+	mux.HandleFunc("POST /v1/agents", t.provision)
+	return mux
+}
+
+// provision makes an agent, on the node that serves.
+func (t *Town) provision(w http.ResponseWriter, r *http.Request) {
+	var ask struct {
+		Name     string `json:"name"`
+		Display  string `json:"display"`
+		Password string `json:"password"`
+	}
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&ask); err != nil {
+		answer(w, http.StatusBadRequest, control.Error{Message: fmt.Sprintf("agent: %v", err)})
+		return
+	}
+	t.mu.Lock()
+	svc := t.open
+	t.mu.Unlock()
+	if svc == nil {
+		answer(w, http.StatusServiceUnavailable, control.Error{Message: "this node does not serve citizens now; ask the other one"})
+		return
+	}
+	e, err := svc.Agents().Provision(r.Context(), ask.Name, ask.Display, ask.Password, t.node.Citizen.Town)
+	if err != nil {
+		answer(w, http.StatusConflict, control.Error{Message: err.Error(), Refused: true})
+		return
+	}
+	answer(w, http.StatusCreated, map[string]string{"secret": e.Secret, "uri": e.URI})
+}
+
+func answer(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(v) // the other end of a local socket is gone: nothing to tell it
+}
