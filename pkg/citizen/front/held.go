@@ -29,6 +29,7 @@ type held struct {
 	safe  bool          // happens once however often it is sent
 	body  []byte        // nil with rest: too large to keep
 	rest  io.ReadCloser // what follows body, to be passed through once
+	room  int64         // reserved for the body
 	sent  bool          // rest was used
 	since time.Time
 }
@@ -39,13 +40,17 @@ func (f *Front) take(r *http.Request) (*held, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return h, nil
 	}
-	if f.bodies.Add(f.cfg.Body) > f.cfg.Bodies {
-		f.bodies.Add(-f.cfg.Body)
+	h.room = f.cfg.Body
+	if r.ContentLength >= 0 {
+		h.room = min(h.room, r.ContentLength)
+	}
+	if f.bodies.Add(h.room) > f.cfg.Bodies {
+		h.drop()
 		return nil, errors.New("too many large requests are held")
 	}
 	b, err := io.ReadAll(io.LimitReader(r.Body, f.cfg.Body+1))
 	if err != nil {
-		f.bodies.Add(-f.cfg.Body)
+		h.drop()
 		return nil, fmt.Errorf("read request: %w", err)
 	}
 	h.body = b
@@ -55,11 +60,7 @@ func (f *Front) take(r *http.Request) (*held, error) {
 	return h, nil
 }
 
-func (h *held) drop() {
-	if h.body != nil {
-		h.front.bodies.Add(-h.front.cfg.Body)
-	}
-}
+func (h *held) drop() { h.front.bodies.Add(-h.room) }
 
 // repeatable tells whether sending twice does no more than sending once.
 func repeatable(method string, u *url.URL) bool {

@@ -47,7 +47,12 @@ func (v *visit) render(p *page) error {
 func (p *page) T(key string, args ...any) string { return p.site.words.say(p.Lang, key, args...) }
 
 // Text picks the language of a definition's text.
-func (p *page) Text(t procedure.Text) string { return t.In(p.Lang) }
+func (p *page) Text(t procedure.Text) string {
+	if p.Lang == "fr" {
+		return french(t.Fr)
+	}
+	return t.In(p.Lang)
+}
 
 // Date writes a day, DateTime adds the time, Stamp is for machines.
 func (p *page) Date(t time.Time) string     { return date(p.Lang, t.In(p.site.zone)) }
@@ -98,7 +103,7 @@ func (p *page) WhyWord(why string) string { return p.T("why." + why) }
 // Option names the category of a definition.
 func (p *page) Option(d *procedure.Definition, id string) string {
 	if o, ok := d.Category().Option(id); ok {
-		return o.Label.In(p.Lang)
+		return p.Text(o.Label)
 	}
 	return id
 }

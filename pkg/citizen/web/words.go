@@ -26,6 +26,7 @@ func loadWords() (catalogue, error) {
 	}
 	var errs []error
 	for key, t := range c {
+		c[key] = procedure.Text{Fr: french(t.Fr), En: t.En}
 		if t.Fr == "" || t.En == "" {
 			errs = append(errs, fmt.Errorf("words: %s lacks a language", key))
 		} else if strings.Count(t.Fr, "%") != strings.Count(t.En, "%") {
@@ -34,6 +35,11 @@ func loadWords() (catalogue, error) {
 	}
 	return c, errors.Join(errs...)
 }
+
+// french keeps the signs of French typography on the line of their word.
+func french(s string) string { return frenchSpaces.Replace(s) }
+
+var frenchSpaces = strings.NewReplacer(" ?", "\u202f?", " !", "\u202f!", " ;", "\u202f;", " :", "\u00a0:", "« ", "«\u00a0", " »", "\u00a0»")
 
 func known(lang string) bool { return lang == "fr" || lang == "en" }
 
