@@ -83,6 +83,9 @@ func (h *held) request(ctx context.Context, q *http.Request, addr string) *http.
 		h.sent = true
 		out.Body = io.NopCloser(io.MultiReader(bytes.NewReader(h.body), h.rest))
 	case h.body != nil:
+		// With GetBody the transport itself sends again what met a connection that
+		// had been closed while idle: there, nothing was sent.
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(h.body)), nil }
 		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(h.body)), int64(len(h.body))
 	}
 	return out
