@@ -25,6 +25,7 @@ func bind(ctx context.Context, addr string) (net.Listener, error) {
 		}
 		return err
 	}}
+	lc.SetMultipathTCP(false) // a multipath socket takes no filter
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("service address: %w", err)
