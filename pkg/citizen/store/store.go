@@ -14,6 +14,7 @@ import (
 
 	"github.com/ncruces/go-sqlite3/driver"
 	"github.com/ncruces/go-sqlite3/vfs"
+	"golang.org/x/sys/unix"
 
 	"beffroi.dev/pkg/disk"
 	"beffroi.dev/pkg/ident"
@@ -135,9 +136,9 @@ func open(ctx context.Context, v *volume, cfg Config, log *slog.Logger) (_ *Stor
 	if err != nil {
 		return nil, err
 	}
-	run, err := os.MkdirTemp(cfg.RunDir, "beffroi-citizen-")
+	run, err := makeRunDir(cfg.RunDir)
 	if err != nil {
-		return nil, fmt.Errorf("make folder for the WAL index: %w", err)
+		return nil, err
 	}
 	st := &Store{v: v, log: log.With("room", "citizen/store"), vfsName: "beffroi-" + randomName(), runDir: run}
 	st.margin = min(4<<20, max(v.super.PoolLen/16, 64<<10))
@@ -162,6 +163,31 @@ func open(ctx context.Context, v *volume, cfg Config, log *slog.Logger) (_ *Stor
 		return nil, err
 	}
 	return st, nil
+}
+
+// makeRunDir makes the private folder of the WAL index, and throws away those
+// of processes that died.
+func makeRunDir(parent string) (string, error) {
+	if parent == "" {
+		parent = os.TempDir()
+	}
+	const prefix = "beffroi-citizen-"
+	old, err := filepath.Glob(filepath.Join(parent, prefix+"*"))
+	if err != nil {
+		return "", fmt.Errorf("list %s: %w", parent, err)
+	}
+	for _, path := range old {
+		var pid int
+		_, err := fmt.Sscanf(filepath.Base(path), prefix+"%d-", &pid)
+		if err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			_ = os.RemoveAll(path) // somebody else's is not ours to remove, and not in the way
+		}
+	}
+	run, err := os.MkdirTemp(parent, fmt.Sprintf("%s%d-", prefix, os.Getpid()))
+	if err != nil {
+		return "", fmt.Errorf("make folder for the WAL index: %w", err)
+	}
+	return run, nil
 }
 
 func randomName() string {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -284,6 +285,27 @@ func TestAGrownDeviceIsUsed(t *testing.T) {
 	}
 	if err := put(t.Context(), s, 1, row{body: []byte("x"), blob: make([]byte, 5<<20)}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheFolderOfADeadProcessIsThrownAway(t *testing.T) {
+	run := t.TempDir()
+	dead, alive := filepath.Join(run, "beffroi-citizen-999999999-x"), filepath.Join(run, fmt.Sprintf("beffroi-citizen-%d-x", os.Getpid()))
+	for _, p := range []string{dead, alive} {
+		if err := os.Mkdir(p, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := store.Open(t.Context(), formatted(t, crashDevice), store.Config{RunDir: run}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	left, _ := os.ReadDir(run)
+	if len(left) != 1 || left[0].Name() != filepath.Base(alive) {
+		t.Errorf("left in the folder: %v; want only that of the living", left)
 	}
 }
 

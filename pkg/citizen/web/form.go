@@ -52,8 +52,8 @@ type formPage struct {
 	Photo   string  // reference of a photo that is kept already
 }
 
-// fault is one wrong field, in words.
-type fault struct{ Field, Words string }
+// fault is one wrong field, in words. The label says which, in the summary.
+type fault struct{ Field, Words, Label string }
 
 // FaultOf returns what is wrong with a field, in words; empty when nothing is.
 func (f formPage) FaultOf(id string) string {
@@ -194,14 +194,15 @@ func (v *visit) gatherFaults(f *formPage, photoField, photoFault string) {
 	faults := f.Check(f.Answers, func(string) bool { return f.Photo != "" })
 	for _, field := range f.Fields {
 		x, bad := faults[field.ID]
+		label := field.Label.In(v.lang)
 		switch {
 		case field.ID == photoField && photoFault != "":
-			f.Faults = append(f.Faults, fault{field.ID, v.site.words.say(v.lang, photoFault)})
+			f.Faults = append(f.Faults, fault{field.ID, v.site.words.say(v.lang, photoFault), label})
 		case !bad:
 		case x.Limit > 0:
-			f.Faults = append(f.Faults, fault{field.ID, v.site.words.say(v.lang, "fault."+x.Kind, x.Limit)})
+			f.Faults = append(f.Faults, fault{field.ID, v.site.words.say(v.lang, "fault."+x.Kind, x.Limit), label})
 		default:
-			f.Faults = append(f.Faults, fault{field.ID, v.site.words.say(v.lang, "fault."+x.Kind+"."+field.Type)})
+			f.Faults = append(f.Faults, fault{field.ID, v.site.words.say(v.lang, "fault."+x.Kind+"."+field.Type), label})
 		}
 	}
 }

@@ -122,7 +122,7 @@ func (s *Site) loadPages() error {
 	if err != nil {
 		return err
 	}
-	funcs := template.FuncMap{"pair": func(field, words string) fault { return fault{field, words} }}
+	funcs := template.FuncMap{"pair": func(field, words string) fault { return fault{Field: field, Words: words} }}
 	base, err := template.New("layout").Funcs(funcs).ParseFS(templates, "templates/layout.html", "templates/parts.html")
 	if err != nil {
 		return err
