@@ -69,6 +69,10 @@ type Citizen struct {
 	Listen  string `json:"listen"`  // this node's own address
 	Service string `json:"service"` // the service address, held by one node at a time
 	Town    string `json:"town"`    // name shown to citizens
+	// FilingEveryMS is how often one address may file when it has filed much
+	// already, milliseconds; 0 takes the service's own rule. A lab files from one
+	// address.
+	FilingEveryMS int `json:"filing_every_ms,omitempty"`
 }
 
 // Console is where the web console and the operator's API listen (HTTPS).

@@ -155,7 +155,9 @@ func (t *Town) config() service.Config {
 	town := t.node.Citizen.Town
 	hall := casefile.Contact{Name: "Mairie de " + town, Address: "1 place de la République, " + town, Phone: "01 60 00 00 00", Email: "accueil@mairie.example"}
 	roads := casefile.Contact{Name: "Service voirie et éclairage", Address: "14 rue des Ateliers, " + town, Phone: "01 60 00 00 12", Email: "voirie@mairie.example"}
-	return service.Config{Store: store.Config{Owner: t.node.Pair, RunDir: t.dir.Run()}, Web: web.Config{Town: town, Contact: hall, Services: map[string]casefile.Contact{"voirie": roads}}}
+	every := time.Duration(t.node.Citizen.FilingEveryMS) * time.Millisecond
+	return service.Config{Store: store.Config{Owner: t.node.Pair, RunDir: t.dir.Run()}, Web: web.Config{
+		FilingEvery: every, Town: town, Contact: hall, Services: map[string]casefile.Contact{"voirie": roads}}}
 }
 
 // handler is the socket of the node's operator.

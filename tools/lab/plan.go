@@ -153,7 +153,7 @@ func (p *plan) addMachine(i int, name string, pair ident.UUID, o options, member
 			n.DataListen = append(n.DataListen, transport.Path{Name: path, Addr: addr(host, dataPorts[path])})
 		}
 		n.Store = config.Store{Path: filepath.Join(string(dir), "store"), LabDisk: true}
-		n.Citizen = config.Citizen{Listen: addr(host, 8080), Service: addr(10, 8080), Town: "Beauval-sur-Marne"}
+		n.Citizen = config.Citizen{Listen: addr(host, 8080), Service: addr(10, 8080), Town: "Beauval-sur-Marne", FilingEveryMS: 50}
 		n.Console = config.Console{Listen: addr(host, 8443)}
 		m.API, m.Citizen = "https://"+addr(host, 8443), "http://"+addr(host, 8080)
 		m.NBD, m.Control, m.Guests = dir.Socket("nbd"), dir.Socket("node"), dir.Guests()

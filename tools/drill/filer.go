@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+)
+
+// filing is one report that was acknowledged.
+type filing struct {
+	code   string
+	text   string
+	at     time.Time
+	copies string // what the receipt says about its copies
+}
+
+// filer files reports one after another, as a browser without scripts would with
+// a patient citizen before it: it knows only the service address, and what gets
+// no answer is sent again with the same token.
+type filer struct {
+	base   string
+	client *http.Client
+
+	mu   sync.Mutex // guards done
+	done []filing
+}
+
+func newFiler(base string) *filer {
+	return &filer{base: base, client: &http.Client{
+		Timeout:       3 * time.Second,
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+const formPath = "/demarches/signalement-voirie/formulaire"
+
+var (
+	action  = regexp.MustCompile(`action="(` + formPath + `\?jeton=[^"]+)"`)
+	receipt = regexp.MustCompile(`^/suivi/([0-9A-Z-]+)/recu$`)
+)
+
+// run files until ctx ends.
+func (f *filer) run(ctx context.Context, pause time.Duration) error {
+	for n := 1; ctx.Err() == nil; n++ {
+		text := fmt.Sprintf("Lampadaire éteint, essai %d de %s", n, time.Now().Format("15:04:05.000"))
+		code, err := f.file(ctx, text)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		f.mu.Lock()
+		f.done = append(f.done, filing{code: code, text: text, at: time.Now()})
+		f.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+	return nil
+}
+
+// file fetches a form, fills it in and sends it until it is acknowledged.
+func (f *filer) file(ctx context.Context, text string) (string, error) {
+	var target string
+	if err := f.patiently(ctx, func() error {
+		body, _, err := f.get(ctx, formPath)
+		if err != nil {
+			return err
+		}
+		m := action.FindStringSubmatch(body)
+		if m == nil {
+			return errors.New("the form has no token")
+		}
+		target = html.UnescapeString(m[1])
+		return nil
+	}); err != nil {
+		return "", err
+	}
+	var code string
+	err := f.patiently(ctx, func() error {
+		var body bytes.Buffer
+		w := multipart.NewWriter(&body)
+		for k, v := range map[string]string{"categorie": "eclairage", "lieu": "12 rue de l'Église", "description": text} {
+			if err := w.WriteField(k, v); err != nil {
+				return err
+			}
+		}
+		if err := w.Close(); err != nil {
+			return err
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.base+target, &body)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", w.FormDataContentType())
+		res, err := f.client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		answer, _ := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+		m := receipt.FindStringSubmatch(res.Header.Get("Location"))
+		if res.StatusCode != http.StatusSeeOther || m == nil {
+			return fmt.Errorf("filing answered %s: %.200s", res.Status, answer)
+		}
+		code = m[1]
+		return nil
+	})
+	return code, err
+}
+
+// patiently tries again what got no answer or a temporary one, for two minutes.
+func (f *filer) patiently(ctx context.Context, try func() error) error {
+	limit := time.Now().Add(2 * time.Minute)
+	for {
+		err := try()
+		if err == nil || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		if time.Now().After(limit) {
+			return fmt.Errorf("given up after two minutes: %w", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (f *filer) get(ctx context.Context, path string) (string, int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.base+path, nil)
+	if err != nil {
+		return "", 0, err
+	}
+	res, err := f.client.Do(req)
+	if err != nil {
+		return "", 0, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
+	if err != nil {
+		return "", 0, err
+	}
+	if res.StatusCode >= 500 {
+		return "", res.StatusCode, fmt.Errorf("%s answered %s", path, res.Status)
+	}
+	return string(b), res.StatusCode, nil
+}
+
+// taken returns the filings acknowledged so far.
+func (f *filer) taken() []filing {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]filing(nil), f.done...)
+}
+
+// check reads every filing back by its code: it must be there, once, with its
+// text.
+func (f *filer) check(ctx context.Context, filings []filing) error {
+	codes := map[string]bool{}
+	for _, one := range filings {
+		if codes[one.code] {
+			return fmt.Errorf("code %s was given twice", one.code)
+		}
+		codes[one.code] = true
+		if err := f.patiently(ctx, func() error {
+			body, status, err := f.get(ctx, "/suivi/"+one.code)
+			if err != nil {
+				return err
+			}
+			if status != http.StatusOK || !strings.Contains(html.UnescapeString(body), one.text) {
+				return fmt.Errorf("report %s (%s) is not there: status %d", one.code, one.text, status)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// longestGap is the longest time between two acknowledged filings since an
+// instant, counted from the last one before it.
+func longestGap(filings []filing, since time.Time) time.Duration {
+	var longest time.Duration
+	for i := 1; i < len(filings); i++ {
+		if filings[i].at.After(since) {
+			longest = max(longest, filings[i].at.Sub(filings[i-1].at))
+		}
+	}
+	return longest
+}
