@@ -22,9 +22,10 @@
 // older than AddressDrop counts as no. The address is let go one renewal before
 // init would kill for it.
 //
-// After a start, the first Order waits until the block and vm services have
-// reported, at most firstOrderBound: an order made of ignorance would stop what
-// runs well.
+// After a start, the first Order waits until the block service has reported and a
+// majority has vouched, at most firstOrderBound: an order made of ignorance would
+// let the address go that is held well. The vm service is not waited for: it gives
+// the guests that it knows some seconds to be ordered.
 //
 // Configurations of groups are proposed by the block service, not here. A
 // promotion that passes through here is guarded (R6): this voter first stops

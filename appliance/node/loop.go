@@ -75,7 +75,8 @@ func (s *Service) turn() {
 	}
 	// init knows of the address before anybody may take it.
 	s.renew(now, vouched, ever, out, holds && lease.AddressExposed(state, s.cfg.Self))
-	if before.Serial == 0 && !(seen.vm.ever && seen.block.ever) && now.Sub(s.born) < firstOrderBound {
+	informed := ever && seen.block.ever
+	if before.Serial == 0 && !informed && now.Sub(s.born) < firstOrderBound {
 		return
 	}
 	if s.orders.publish(order, now) {

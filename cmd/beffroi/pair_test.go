@@ -108,7 +108,11 @@ func (w *town) logs() {
 
 func (w *town) start(name string) {
 	w.t.Helper()
-	command := map[string]string{"a": "node", "b": "node", "w": "witness"}[name]
+	w.run(name, map[string]string{"a": "node", "b": "node", "w": "witness"}[name])
+}
+
+func (w *town) run(name, command string) {
+	w.t.Helper()
 	out, err := os.OpenFile(filepath.Join(string(w.dirs[name]), "out.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		w.t.Fatal(err)
