@@ -337,9 +337,9 @@ func TestAGuestOutlivesItsNodeServiceAndDiesWithoutAMajority(t *testing.T) {
 	w.await("init to know of it", func() bool { r, ok := fence.Kept(d); return ok && len(r.Guests) == 1 })
 
 	for range 3 { // each time a new life of the node service adopts the guest
-		old := servicePID(t, d)
+		old := servicePID(t, d, "node")
 		_ = syscall.Kill(old, syscall.SIGKILL)
-		w.await("another node service", func() bool { p := servicePID(t, d); return p != 0 && p != old })
+		w.await("another node service", func() bool { p := servicePID(t, d, "node"); return p != 0 && p != old })
 		w.await("the order to let it run", ordered)
 	}
 	if s, err := w.ctl("a").State(t.Context(), 0); err != nil || s.VMs[m.VM].Generation != 1 {
@@ -366,15 +366,15 @@ func TestAGuestOutlivesItsNodeServiceAndDiesWithoutAMajority(t *testing.T) {
 	})
 }
 
-// servicePID finds the node service of a folder by its command line.
-func servicePID(t *testing.T, d config.Dir) int {
+// servicePID finds a service of a folder by its command line.
+func servicePID(t *testing.T, d config.Dir, service string) int {
 	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range all {
 		b, _ := os.ReadFile(f) // it may be gone by now
-		if args := strings.Split(string(b), "\x00"); len(args) > 3 && args[1] == "node" && args[3] == string(d) {
+		if args := strings.Split(string(b), "\x00"); len(args) > 3 && args[1] == service && args[3] == string(d) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
 			return pid
 		}

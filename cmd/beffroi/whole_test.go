@@ -15,17 +15,20 @@ import (
 	"beffroi.dev/pkg/transport"
 )
 
-// withStores gives both nodes a store and a data path.
-func (w *town) withStores() {
-	var paths [][]transport.Path
-	for range 2 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		paths = append(paths, []transport.Path{{Name: "fibre1", Addr: l.Addr().String()}})
-		_ = l.Close()
+func freeAddr(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// withStores gives both nodes a store, a data path and a citizen service.
+func (w *town) withStores() {
+	paths := [][]transport.Path{{{Name: "fibre1", Addr: freeAddr(w.t)}}, {{Name: "fibre1", Addr: freeAddr(w.t)}}}
+	own := []string{freeAddr(w.t), freeAddr(w.t)}
+	service := freeAddr(w.t)
 	for i, n := range names[:2] {
 		d := w.dirs[n]
 		c, err := config.Load(d)
@@ -33,6 +36,8 @@ func (w *town) withStores() {
 			w.t.Fatal(err)
 		}
 		c.Members[0].DataPaths, c.Members[1].DataPaths, c.DataListen = paths[0], paths[1], paths[i]
+		c.Members[0].Citizen, c.Members[1].Citizen = own[0], own[1]
+		c.Citizen = config.Citizen{Listen: own[i], Service: service, Town: "Test"}
 		c.Store.Path = filepath.Join(string(d), "store")
 		if err := errors.Join(os.WriteFile(c.Store.Path, nil, 0o600), os.Truncate(c.Store.Path, 256<<20), config.Save(d, c)); err != nil {
 			w.t.Fatal(err)
@@ -40,7 +45,7 @@ func (w *town) withStores() {
 	}
 }
 
-// Here init, node, block and vm of both nodes and the witness are all real.
+// Here init and all services of both nodes and the witness are real.
 func TestTheAddressMovesWithItsNodeAndStaysThroughARestart(t *testing.T) {
 	w := newTown(t)
 	w.withStores()
@@ -51,9 +56,11 @@ func TestTheAddressMovesWithItsNodeAndStaysThroughARestart(t *testing.T) {
 	g := w.propose("a", &cluster.CreateGroup{Name: "citizen", Preferred: 1, Durability: cluster.Strict, Volumes: []cluster.NewVolume{{Name: "disk", SizeBytes: 16 << 20}}})
 	w.propose("a", &cluster.SetService{Group: g.Group})
 	w.await("a to hold the address, with the twin in sync", func() bool { n := w.status("a"); return n.Address && n.Store.Linked })
+	w.await("the citizens to be served", func() bool { n := w.status("a"); return n.Citizen != nil && n.Citizen.Serving })
+	citizen := servicePID(t, w.dirs["a"], "citizen")
 
 	for range 3 { // the new life's first word must not be to let go
-		old := servicePID(t, w.dirs["a"])
+		old := servicePID(t, w.dirs["a"], "node")
 		before, err := w.ctl("a").Order(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
@@ -70,6 +77,9 @@ func TestTheAddressMovesWithItsNodeAndStaysThroughARestart(t *testing.T) {
 			return err == nil
 		})
 		t.Logf("profile lab: the node service killed to the next order: %v", time.Since(began).Round(time.Millisecond))
+	}
+	if now := servicePID(t, w.dirs["a"], "citizen"); now != citizen {
+		t.Errorf("the citizen service %d became %d; want it untouched by restarts of the node service", citizen, now)
 	}
 	for i := range 4 {
 		victim, heir := names[i%2], names[1-i%2]
