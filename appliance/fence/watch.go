@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"beffroi.dev/appliance/config"
@@ -18,7 +19,10 @@ import (
 const (
 	// beat is the time between two looks at the deadlines: a small part of every
 	// profile's margin.
-	beat = 10 * time.Millisecond
+	beat = 25 * time.Millisecond
+	// keepEvery is the longest time between two writes of the kept renewal. An
+	// older instant than init knew only lets the next life be stricter.
+	keepEvery = 500 * time.Millisecond
 	// complainEvery is the shortest time between two log lines of one kind, for
 	// what may happen at every beat.
 	complainEvery = 5 * time.Second
@@ -53,6 +57,8 @@ type watcher struct {
 	log         *slog.Logger
 	killCitizen func()
 	renewals    chan Renewal
+	kept        Renewal       // owned by keep
+	keptAt      clock.Instant // owned by keep
 	complained  clock.Instant // owned by keep
 	passed      bool          // owned by keep
 }
@@ -99,13 +105,25 @@ func (w *watcher) keep(ctx context.Context) error {
 		case r := <-w.renewals:
 			work = w.guard.Renew(r, w.clock.Now())
 			w.do(work) // before anything that may take time
-			if err := Keep(w.dir, w.guard.Last()); err != nil {
-				w.complain("the renewal cannot be kept", err)
-			}
+			w.keepLast()
 			continue
 		}
 		w.do(work)
 	}
+}
+
+// keepLast writes what the next life must know: what is exposed at once, the
+// instant now and then.
+func (w *watcher) keepLast() {
+	r, now := w.guard.Last(), w.clock.Now()
+	if now.Sub(w.keptAt) < keepEvery && r.Address == w.kept.Address && slices.Equal(r.Guests, w.kept.Guests) {
+		return
+	}
+	if err := Keep(w.dir, r); err != nil {
+		w.complain("the renewal cannot be kept", err)
+		return
+	}
+	w.kept, w.keptAt = r, now
 }
 
 func (w *watcher) do(work Work) {

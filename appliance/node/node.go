@@ -24,7 +24,7 @@ import (
 
 const (
 	// beat is the time between two looks at what has changed by time alone.
-	beat = 20 * time.Millisecond
+	beat = 25 * time.Millisecond
 	// firstOrderBound is how long the first order waits for reports.
 	firstOrderBound = time.Second
 	// claimBound is how long a claim may stay undecided before it is made anew.

@@ -22,7 +22,7 @@ import (
 
 const (
 	// beat is the time between two looks at the deadlines.
-	beat = 20 * time.Millisecond
+	beat = 40 * time.Millisecond
 	// late is a gap between two beats that means that this process did not run.
 	late = time.Second
 	// DefaultLogBytes bounds a log file; two of them are kept.
