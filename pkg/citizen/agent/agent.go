@@ -58,14 +58,13 @@ type Register struct {
 
 // Open makes the register of a store.
 func Open(st *store.Store, clk clock.Clock, log *slog.Logger) *Register {
-	decoy, _ := parseHash(hashPassword(rand.Text())) // what was just written is readable
 	return &Register{
 		st: st, clock: clk, log: log.With("room", "citizen/agent"),
 		// Five attempts, then one a minute: who has stolen a password still needs
 		// some 230 days for six digits and three steps, each try an audit line.
 		byName:  throttle.New(time.Minute, 5),
 		byAddr:  throttle.New(10*time.Second, 20), // a town hall shares one address
-		hashing: make(chan struct{}, 1), decoy: decoy,
+		hashing: make(chan struct{}, 1), decoy: newDecoy(),
 	}
 }
 

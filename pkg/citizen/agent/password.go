@@ -94,6 +94,15 @@ func splitLast(s string) (out [2]string) {
 	return out
 }
 
+// newDecoy makes a stored password that nothing matches, at the usual cost to
+// compare and none to make: a takeover opens the register.
+func newDecoy() parsed {
+	p := parsed{memory: costMemory, passes: costPasses, threads: costThreads, salt: make([]byte, saltBytes), key: make([]byte, keyBytes)}
+	_, _ = rand.Read(p.salt) // never fails (Go 1.24)
+	_, _ = rand.Read(p.key)
+	return p
+}
+
 func (p parsed) matches(password string) bool {
 	if len(password) > maxPassword {
 		return false
