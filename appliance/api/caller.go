@@ -110,7 +110,7 @@ func equal(a, b string) bool {
 
 // ServeLocal serves a unix socket until ctx ends: its callers are administrators,
 // if they are this process's own user or root.
-func (a *API) ServeLocal(ctx context.Context, l *net.UnixListener) error {
+func (a *API) ServeLocal(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler: http.HandlerFunc(a.local), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },

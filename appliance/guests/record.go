@@ -35,13 +35,24 @@ func loadRecord(folder string) (r record, ok bool, err error) {
 	if err != nil {
 		return record{}, false, fmt.Errorf("read placement: %w", err)
 	}
-	if err := json.Unmarshal(b, &r); err != nil {
+	if r, err = decodeRecord(b); err != nil {
 		return record{}, false, fmt.Errorf("placement %s: %w", recordPath(folder), err)
 	}
-	if r.Version != recordVersion {
-		return record{}, false, fmt.Errorf("placement %s: version %d, this program reads %d", recordPath(folder), r.Version, recordVersion)
-	}
 	return r, true, nil
+}
+
+func decodeRecord(b []byte) (record, error) {
+	var r record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return record{}, err
+	}
+	if r.Version != recordVersion {
+		return record{}, fmt.Errorf("version %d, this program reads %d", r.Version, recordVersion)
+	}
+	if r.VM == 0 || r.Generation == 0 {
+		return record{}, errors.New("it names no VM or no generation")
+	}
+	return r, nil
 }
 
 func (r record) save(folder string) error {

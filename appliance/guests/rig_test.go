@@ -313,4 +313,3 @@ func (r *rig) gone(pid int) func() bool {
 		return err != nil || bytes.Contains(b, []byte(") Z "))
 	}
 }
-
