@@ -173,8 +173,19 @@ func TestSwitchesAreUnseenAndNothingAcknowledgedIsLost(t *testing.T) {
 	stop()
 	wg.Wait()
 
+	readBack(t, client, server.URL, codes)
+	p.lose()
+	if n := count(t, p.disk); n != len(codes) {
+		t.Errorf("%d cases for %d receipts", n, len(codes))
+	}
+	t.Logf("%d filings, %d switches, longest wait %v", len(codes), switches, longest)
+}
+
+// readBack follows every receipt to its case.
+func readBack(t *testing.T, client *http.Client, url string, codes map[string]string) {
+	t.Helper()
 	for place, c := range codes {
-		resp, err := client.Get(server.URL + "/suivi/" + c)
+		resp, err := client.Get(url + "/suivi/" + c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,11 +195,6 @@ func TestSwitchesAreUnseenAndNothingAcknowledgedIsLost(t *testing.T) {
 			t.Errorf("acknowledged %s at %q: %d", c, place, resp.StatusCode)
 		}
 	}
-	p.lose()
-	if n := count(t, p.disk); n != len(codes) {
-		t.Errorf("%d cases for %d receipts", n, len(codes))
-	}
-	t.Logf("%d filings, %d switches, longest wait %v", len(codes), switches, longest)
 }
 
 // count opens the volume once more and counts the cases.
