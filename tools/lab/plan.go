@@ -184,6 +184,9 @@ func (p *plan) write(o options) error {
 		if err := os.WriteFile(d.Token(), []byte(token+"\n"), 0o600); err != nil {
 			return fmt.Errorf("write token: %w", err)
 		}
+		if err := os.WriteFile(filepath.Join(m.Dir, "admin-password"), []byte(password+"\n"), 0o600); err != nil {
+			return fmt.Errorf("write the first password: %w", err)
+		}
 		n := p.configs[m.Name]
 		if n.Store.Path != "" {
 			if err := disk.CreateFile(n.Store.Path, o.storeSize); err != nil {
