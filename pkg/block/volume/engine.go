@@ -54,13 +54,20 @@ type Engine struct {
 	vote  Vote
 	tasks *task.Group
 
-	mu     sync.Mutex // guards inbox, closed, net
-	inbox  []event
-	closed bool
-	net    transport.Endpoint
-	wake   chan struct{}
+	mu      sync.Mutex // guards inbox, running, closed, net
+	inbox   []event
+	running bool // some goroutine has the turn
+	closed  bool
+	net     transport.Endpoint
+	wake    chan struct{}
 
-	core   *mirror.Core // of the loop
+	// Of whoever has the turn.
+	core   *mirror.Core
+	spare  []event
+	due    bool          // the state is to be published
+	direct bool          // the frame writer has the turn
+	handed *seglog.Write // what it shall write next
+
 	writes chan *seglog.Write
 	reads  chan *mirror.Read
 	out    sync.WaitGroup // reads that were handed out
@@ -80,6 +87,7 @@ const (
 	evSessionUp
 	evSessionDown
 	evCall
+	evTick
 )
 
 // event is one thing that happened; which fields count depends on the kind.
@@ -133,23 +141,57 @@ func (e *Engine) Connect(net transport.Endpoint) {
 	e.net = net
 }
 
-// post puts an event into the mailbox.
+// post puts an event into the mailbox, and takes the turn if nobody has it: the
+// goroutine that brings work also does it, since waking another one costs more
+// than the work.
 func (e *Engine) post(ev event) bool {
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()
 		return false
 	}
-	first := len(e.inbox) == 0
 	e.inbox = append(e.inbox, ev)
-	e.mu.Unlock()
-	if first {
-		select {
-		case e.wake <- struct{}{}:
-		default:
-		}
+	if e.running {
+		e.mu.Unlock()
+		return true // whoever has the turn takes it
 	}
+	e.running = true
+	e.mu.Unlock()
+	e.turn(false)
 	return true
+}
+
+// turn handles what is in the mailbox until it is empty. Only one goroutine has
+// the turn. The frame writer (direct) leaves as soon as it has a frame to write;
+// the loop goes on with the rest.
+func (e *Engine) turn(direct bool) *seglog.Write {
+	for {
+		e.mu.Lock()
+		w := e.handed
+		if len(e.inbox) == 0 || w != nil {
+			rest := len(e.inbox) > 0
+			e.handed, e.running = nil, false
+			e.mu.Unlock()
+			if rest {
+				select {
+				case e.wake <- struct{}{}:
+				default:
+				}
+			}
+			return w
+		}
+		batch := e.inbox
+		e.inbox = e.spare[:0]
+		e.mu.Unlock()
+		e.direct = direct
+		e.core.SetNow(e.clk.Now())
+		for i := range batch {
+			e.handle(&batch[i])
+		}
+		clear(batch)
+		e.spare = batch
+		e.act()
+	}
 }
 
 // call runs f on the loop and waits for it.
@@ -168,29 +210,24 @@ func (e *Engine) call(ctx context.Context, f func()) error {
 	}
 }
 
+// loop lets time pass, and takes the turn when it was left with work to do.
 func (e *Engine) loop(ctx context.Context) error {
 	tick := time.NewTicker(e.cfg.Timing.Heartbeat / 4)
 	defer tick.Stop()
-	defer e.drain()
-	var batch []event
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			e.core.Tick(e.clk.Now())
-			e.act(ctx)
-			e.publish()
+			e.post(event{kind: evTick})
 		case <-e.wake:
 			e.mu.Lock()
-			batch, e.inbox = e.inbox, batch[:0]
+			mine := !e.running && !e.closed
+			e.running = e.running || mine
 			e.mu.Unlock()
-			e.core.SetNow(e.clk.Now())
-			for i := range batch {
-				e.handle(&batch[i])
+			if mine {
+				e.turn(false)
 			}
-			clear(batch)
-			e.act(ctx)
 		}
 	}
 }
@@ -215,18 +252,26 @@ func (e *Engine) handle(ev *event) {
 		e.core.SessionDown(ev.session)
 	case evCall:
 		ev.call()
+	case evTick:
+		e.core.Tick(e.clk.Now())
+		e.due = true
 	}
 }
 
 // act does what the core asks for, until it asks for nothing.
-func (e *Engine) act(ctx context.Context) {
+func (e *Engine) act() {
 	for {
 		r := e.core.Take()
 		if r.Write == nil && r.Save == nil && len(r.Reads)+len(r.Sends)+len(r.Proposals)+len(r.Done) == 0 {
-			return
+			break
 		}
-		if r.Write != nil {
-			e.writes <- r.Write // one frame is in flight at a time, so this never blocks
+		// One frame is in flight at a time, so neither place is taken.
+		switch {
+		case r.Write == nil:
+		case e.direct:
+			e.handed = r.Write
+		default:
+			e.writes <- r.Write
 		}
 		if len(r.Sends) > 0 {
 			e.send(r.Sends)
@@ -251,9 +296,10 @@ func (e *Engine) act(ctx context.Context) {
 				return nil
 			})
 		}
-		if ctx.Err() != nil {
-			return
-		}
+	}
+	if e.due {
+		e.due = false
+		e.publish()
 	}
 }
 
@@ -284,24 +330,42 @@ func (e *Engine) startRead(r *mirror.Read) {
 	}
 }
 
+// writer writes frames. When nobody else has the turn it takes it with the news
+// that its frame is durable, and so has the next frame without waking anyone.
 func (e *Engine) writer(ctx context.Context) error {
 	durable, _ := e.dev.(interface {
 		WriteDurable(p []byte, off int64) error
 	})
 	for {
+		var w *seglog.Write
 		select {
 		case <-ctx.Done():
 			return nil
-		case w := <-e.writes:
+		case w = <-e.writes:
+		}
+		for w != nil {
 			var err error
 			if durable != nil {
 				err = durable.WriteDurable(w.Buf, w.Off)
 			} else if _, err = e.dev.WriteAt(w.Buf, w.Off); err == nil {
 				err = e.dev.Sync()
 			}
-			e.post(event{kind: evFrame, frame: w, err: err})
+			w = e.written(event{kind: evFrame, frame: w, err: err})
 		}
 	}
+}
+
+// written posts the end of a frame and returns the next one, if it is at hand.
+func (e *Engine) written(ev event) *seglog.Write {
+	e.mu.Lock()
+	e.inbox = append(e.inbox, ev)
+	mine := !e.running && !e.closed
+	e.running = e.running || mine
+	e.mu.Unlock()
+	if !mine {
+		return nil
+	}
+	return e.turn(true)
 }
 
 func (e *Engine) reader(ctx context.Context) error {
@@ -322,10 +386,11 @@ func (e *Engine) read(r *mirror.Read) {
 	e.out.Done()
 }
 
-// drain answers what is still in the mailbox when the loop ends, and what the
-// core holds. Buffers of reads belong to the device until it has answered.
-func (e *Engine) drain() {
-	for waiting := true; waiting; {
+// Close stops the engine and answers what is undecided with disk.ErrClosed. The
+// device can be closed afterwards.
+func (e *Engine) Close() error {
+	err := e.tasks.Stop(stopBound)
+	for waiting := true; waiting; { // reads that no reader took
 		select {
 		case <-e.reads:
 			e.out.Done()
@@ -333,12 +398,25 @@ func (e *Engine) drain() {
 			waiting = false
 		}
 	}
-	e.out.Wait()
-	e.mu.Lock()
-	e.closed = true
-	left := e.inbox
-	e.inbox = nil
-	e.mu.Unlock()
+	e.out.Wait() // buffers of reads belong to the device until it has answered
+	for {
+		e.mu.Lock()
+		if e.running {
+			e.mu.Unlock()
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		e.closed = true
+		left := e.inbox
+		e.inbox = nil
+		e.mu.Unlock()
+		e.finish(left)
+		return err
+	}
+}
+
+// finish answers what the core holds and what was never handled.
+func (e *Engine) finish(left []event) {
 	e.core.Close()
 	for _, d := range e.core.Take().Done {
 		d.Done(d)
@@ -354,9 +432,6 @@ func (e *Engine) drain() {
 		}
 	}
 }
-
-// Close stops the engine. The device can be closed afterwards.
-func (e *Engine) Close() error { return e.tasks.Stop(stopBound) }
 
 // Failed is closed, so to speak, when the engine stopped by itself.
 func (e *Engine) Failed() <-chan struct{} { return e.tasks.Context().Done() }
