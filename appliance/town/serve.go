@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"beffroi.dev/appliance/control"
@@ -157,7 +158,22 @@ func (t *Town) config() service.Config {
 	roads := casefile.Contact{Name: "Service voirie et éclairage", Address: "14 rue des Ateliers, " + town, Phone: "01 60 00 00 12", Email: "voirie@mairie.example"}
 	every := time.Duration(t.node.Citizen.FilingEveryMS) * time.Millisecond
 	return service.Config{Store: store.Config{Owner: t.node.Pair, RunDir: t.dir.Run()}, Web: web.Config{
-		FilingEvery: every, Town: town, Contact: hall, Services: map[string]casefile.Contact{"voirie": roads}}}
+		FilingEvery: every, Town: town, Contact: hall, TrustedProxies: t.proxies(), Services: map[string]casefile.Contact{"voirie": roads}}}
+}
+
+// proxies is the twin, which hands citizens on to this node and says on whose
+// behalf. Where both have loopback addresses (the lab) it comes from the first.
+func (t *Town) proxies() []netip.Prefix {
+	twin, _ := t.node.Twin()
+	a, err := netip.ParseAddrPort(twin.Citizen)
+	if err != nil {
+		return nil
+	}
+	out := []netip.Prefix{netip.PrefixFrom(a.Addr(), a.Addr().BitLen())}
+	if a.Addr().IsLoopback() {
+		out = append(out, netip.MustParsePrefix("127.0.0.1/32"))
+	}
+	return out
 }
 
 // handler is the socket of the node's operator.

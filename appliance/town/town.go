@@ -47,11 +47,12 @@ type Town struct {
 	open  *service.Service // while this node serves
 	cause string           // why it does not
 	kick  chan struct{}    // the order or the state changed
+	tell  chan struct{}    // something to report at once
 }
 
 // Run runs the citizen service until ctx ends.
 func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, ready func(), log *slog.Logger) error {
-	t := &Town{dir: dir, node: n, ctl: ctl, log: log, kick: make(chan struct{}, 1), cause: "starting"}
+	t := &Town{dir: dir, node: n, ctl: ctl, log: log, kick: make(chan struct{}, 1), tell: make(chan struct{}, 1), cause: "starting"}
 	t.block = unixClient(dir.Socket("block"))
 	var err error
 	if t.front, err = front.New(ctx, front.DefaultConfig(), t.target, log); err != nil {
@@ -160,10 +161,19 @@ func pause(ctx context.Context) {
 
 func (t *Town) update(f func()) {
 	t.mu.Lock()
+	before := t.open
 	f()
+	changed := t.open != before
 	t.mu.Unlock()
+	nudge(t.kick)
+	if changed {
+		nudge(t.tell)
+	}
+}
+
+func nudge(c chan struct{}) {
 	select {
-	case t.kick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -239,6 +249,7 @@ func (t *Town) report(ctx context.Context) error {
 		cancel()
 		select {
 		case <-ctx.Done():
+		case <-t.tell: // it began or ended to serve
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
