@@ -17,10 +17,9 @@ import (
 
 // filing is one report that was acknowledged.
 type filing struct {
-	code   string
-	text   string
-	at     time.Time
-	copies string // what the receipt says about its copies
+	code string
+	text string
+	at   time.Time
 }
 
 // filer files reports one after another, as a browser without scripts would with
@@ -29,17 +28,20 @@ type filing struct {
 type filer struct {
 	base   string
 	client *http.Client
+	send   func(ctx context.Context, text string) (code string, err error)
 
 	mu   sync.Mutex // guards done
 	done []filing
 }
 
 func newFiler(base string) *filer {
-	return &filer{base: base, client: &http.Client{
+	f := &filer{base: base, client: &http.Client{
 		Timeout:       3 * time.Second,
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+	f.send = f.file
+	return f
 }
 
 const formPath = "/demarches/signalement-voirie/formulaire"
@@ -53,7 +55,7 @@ var (
 func (f *filer) run(ctx context.Context, pause time.Duration) error {
 	for n := 1; ctx.Err() == nil; n++ {
 		text := fmt.Sprintf("Lampadaire éteint, essai %d de %s", n, time.Now().Format("15:04:05.000"))
-		code, err := f.file(ctx, text)
+		code, err := f.send(ctx, text)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -74,7 +76,7 @@ func (f *filer) run(ctx context.Context, pause time.Duration) error {
 // file fetches a form, fills it in and sends it until it is acknowledged.
 func (f *filer) file(ctx context.Context, text string) (string, error) {
 	var target string
-	if err := f.patiently(ctx, func() error {
+	if err := patiently(ctx, func() error {
 		body, _, err := f.get(ctx, formPath)
 		if err != nil {
 			return err
@@ -89,7 +91,7 @@ func (f *filer) file(ctx context.Context, text string) (string, error) {
 		return "", err
 	}
 	var code string
-	err := f.patiently(ctx, func() error {
+	err := patiently(ctx, func() error {
 		var body bytes.Buffer
 		w := multipart.NewWriter(&body)
 		for k, v := range map[string]string{"categorie": "eclairage", "lieu": "12 rue de l'Église", "description": text} {
@@ -122,7 +124,7 @@ func (f *filer) file(ctx context.Context, text string) (string, error) {
 }
 
 // patiently tries again what got no answer or a temporary one, for two minutes.
-func (f *filer) patiently(ctx context.Context, try func() error) error {
+func patiently(ctx context.Context, try func() error) error {
 	limit := time.Now().Add(2 * time.Minute)
 	for {
 		err := try()
@@ -172,7 +174,7 @@ func (f *filer) check(ctx context.Context, filings []filing) error {
 			return fmt.Errorf("code %s was given twice", one.code)
 		}
 		codes[one.code] = true
-		if err := f.patiently(ctx, func() error {
+		if err := patiently(ctx, func() error {
 			body, status, err := f.get(ctx, "/suivi/"+one.code)
 			if err != nil {
 				return err

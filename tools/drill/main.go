@@ -1,7 +1,7 @@
 // Command drill kills the serving node of a lab again and again while reports
 // are filed and a guest counts, and says what the town noticed.
 //
-//	drill [--dir out/lab] [--rounds 20] [--lab bin/lab] [--vm NAME]
+//	drill [--dir out/lab] [--rounds 20] [--lab bin/lab] [--vm NAME] [--browser]
 //
 // Each round: file, kill the node that serves citizens, wait until filings are
 // acknowledged again, read every report of the round back, power the node on,
@@ -140,6 +140,7 @@ func run(ctx context.Context) error {
 	rounds := flag.Int("rounds", 20, "how many times the serving node is killed")
 	pause := flag.Duration("pause", 50*time.Millisecond, "between two filings")
 	vm := flag.String("vm", "", "a counter guest to watch")
+	real := flag.Bool("browser", false, "file in a headless browser, with the page's script, and fail if the citizen sees an error")
 	flag.Parse()
 	l, err := open(*dir, *binary)
 	if err != nil {
@@ -149,6 +150,19 @@ func run(ctx context.Context) error {
 		return err
 	}
 	f := newFiler(l.Citizen)
+	if *real {
+		profile, err := os.MkdirTemp("", "drill-browser")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(profile)
+		b, err := newBrowser(ctx, l.Citizen, profile)
+		if err != nil {
+			return err
+		}
+		defer b.stop()
+		f.send = b.file
+	}
 	fctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan error, 1)

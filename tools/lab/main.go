@@ -152,11 +152,20 @@ func up(ctx context.Context, o options, binary string, out io.Writer) error {
 		return err
 	}
 	if err := settle(ctx, lab, out); err != nil {
-		return fmt.Errorf("%w; look at %s", err, filepath.Join(o.dir, "daemon.log"))
+		return fmt.Errorf("%w; the lab's daemon said last: %s", err, lastLine(filepath.Join(o.dir, "daemon.log")))
 	}
 	fmt.Fprintf(out, "\nThe pair is ready after %.1f s (profile %s, mode process).\n", time.Since(begun).Seconds(), lab.Profile)
 	printHelp(lab, out)
 	return nil
+}
+
+func lastLine(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return lines[len(lines)-1]
 }
 
 func startDaemon(lab Lab, binary string) error {
