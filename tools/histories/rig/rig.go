@@ -105,12 +105,25 @@ func Start(ctx context.Context, dir, bin string, args ...string) (*Rig, error) {
 		return nil, fmt.Errorf("start a lab: %w", err)
 	}
 	up := append([]string{"up", "--dir", dir, "--beffroi", filepath.Join(bin, "beffroi")}, args...)
-	if out, err := exec.CommandContext(ctx, filepath.Join(bin, "lab"), up...).CombinedOutput(); err != nil {
+	for try := 1; ; try++ {
+		out, err := exec.CommandContext(ctx, filepath.Join(bin, "lab"), up...).CombinedOutput()
+		if err == nil {
+			return Open(dir, bin)
+		}
 		_ = exec.Command(filepath.Join(bin, "lab"), "down", "--dir", dir).Run() // what came up of it
-		return nil, fmt.Errorf("lab up: %w\n%s", err, out)
+		log, _ := os.ReadFile(filepath.Join(dir, "daemon.log"))
+		if try == maxStarts || !bytes.Contains(log, []byte("address already in use")) {
+			return nil, fmt.Errorf("lab up: %w\n%s\n%s", err, out, log)
+		}
+		// Another lab that is moving its service address had its net taken for free.
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, fmt.Errorf("start a lab again: %w", err)
+		}
 	}
-	return Open(dir, bin)
 }
+
+// maxStarts bounds how often a lab is started because its net was not free.
+const maxStarts = 2
 
 // Open finds a lab that is up.
 func Open(dir, bin string) (*Rig, error) {

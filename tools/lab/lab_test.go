@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"beffroi.dev/appliance/control"
+	"beffroi.dev/tools/histories/rig"
+)
+
+// settleBound is how long the pair may take until everything is mirrored again.
+const settleBound = time.Minute
+
+var programs struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	_ = os.RemoveAll(programs.dir)
+	os.Exit(code)
+}
+
+// newRig starts a lab of the test's own, in a folder with a short name: socket
+// paths are bounded. All tests share the programs.
+func newRig(t *testing.T) *rig.Rig {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a lab")
+	}
+	programs.once.Do(func() {
+		if programs.dir, programs.err = os.MkdirTemp("", "labbin"); programs.err == nil {
+			programs.err = rig.Build(context.Background(), programs.dir)
+		}
+	})
+	if programs.err != nil {
+		t.Fatal(programs.err)
+	}
+	dir, err := os.MkdirTemp("", "lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := rig.Start(context.Background(), dir, programs.dir, "--store", "512")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Down(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the lab's folder is kept: %s", dir)
+			return
+		}
+		_ = os.RemoveAll(dir)
+	})
+	return r
+}
+
+func do(t *testing.T, r *rig.Rig, args ...string) {
+	t.Helper()
+	if _, err := r.Do(args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func settled(t *testing.T, r *rig.Rig) rig.Status {
+	t.Helper()
+	s, err := r.Settled(context.Background(), settleBound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+const citizenVolume = "citizen/data"
+
+// solo waits until a node leads the citizens' volume alone.
+func solo(t *testing.T, r *rig.Rig, node string) {
+	t.Helper()
+	_, err := r.Until(context.Background(), 20*time.Second, node+" leads alone", func(s rig.Status) bool {
+		v := s.Volume(citizenVolume)
+		return v.Primary == node && v.State == "solo" && len(v.InSync) == 1 && s.Citizen == node
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serving names the nodes whose store answers for some group.
+func serving(t *testing.T, r *rig.Rig) []string {
+	t.Helper()
+	var names []string
+	for _, n := range r.Nodes {
+		if n.Control == "" {
+			continue
+		}
+		s, err := control.NewClient(n.Control).Status(context.Background())
+		if err != nil || s.Store == nil {
+			continue
+		}
+		for _, g := range s.Store.Groups {
+			if g.Serving && g.Readable {
+				names = append(names, n.Name)
+			}
+		}
+	}
+	return names
+}
+
+// TestThePairGoesOn is what an operator does to a pair, one thing after another
+// on one lab.
+func TestThePairGoesOn(t *testing.T) {
+	r := newRig(t)
+	for _, scene := range []struct {
+		name string
+		play func(*testing.T, *rig.Rig)
+	}{
+		{"without a witness and fibres the primary goes solo by vote over the lan", fibresCut},
+		{"without a witness and any path nothing is acknowledged until it is healed", allCut},
+		{"a survivor goes on when the witness dies after the twin", twinThenWitness},
+		{"nothing is lost when both die and come back in the opposite order", bothDie},
+		{"a frozen node that thaws changes nothing", freezeAndThaw},
+		{"a planned switch is hardly noticed", plannedSwitch},
+		{"the drill passes on each node", drillBoth},
+	} {
+		ok := t.Run(scene.name, func(t *testing.T) {
+			settled(t, r)
+			scene.play(t, r)
+			settled(t, r)
+		})
+		if !ok {
+			return // the lab is in an unknown state
+		}
+	}
+}
+
+func fibresCut(t *testing.T, r *rig.Rig) {
+	primary := settled(t, r).Volume(citizenVolume).Primary
+	c := file(t, r.Citizen)
+	c.goOn(t, 10*time.Second)
+	do(t, r, "kill", "witness")
+	c.goOn(t, 10*time.Second)
+	do(t, r, "cut", "fibre1")
+	do(t, r, "cut", "fibre2")
+	solo(t, r, primary)
+	c.goOn(t, 10*time.Second)
+	do(t, r, "heal", "fibre1")
+	do(t, r, "heal", "fibre2")
+	do(t, r, "start", "witness")
+	settled(t, r)
+	c.goOn(t, 10*time.Second)
+	c.readBack(t)
+}
+
+func allCut(t *testing.T, r *rig.Rig) {
+	c := file(t, r.Citizen)
+	c.goOn(t, 10*time.Second)
+	do(t, r, "kill", "witness")
+	c.goOn(t, 10*time.Second)
+	links := []string{"fibre1", "fibre2", "lan-b"}
+	for _, l := range links {
+		do(t, r, "cut", l)
+	}
+	cut := time.Now()
+	for time.Since(cut) < 5*time.Second {
+		if n := c.since(cut); n > 0 {
+			t.Fatalf("%d reports that were sent after the cut were acknowledged", n)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if who := serving(t, r); len(who) > 1 {
+		t.Errorf("stores of %v answer at the same time", who)
+	}
+	for _, l := range links {
+		do(t, r, "heal", l)
+	}
+	c.goOn(t, 30*time.Second)
+	do(t, r, "start", "witness")
+	settled(t, r)
+	c.readBack(t)
+}
+
+func twinThenWitness(t *testing.T, r *rig.Rig) {
+	c := file(t, r.Citizen)
+	c.goOn(t, 10*time.Second)
+	do(t, r, "kill", "b")
+	solo(t, r, "a")
+	do(t, r, "kill", "witness")
+	killed := time.Now()
+	c.goOn(t, 20*time.Second)
+	for time.Since(killed) < 5*time.Second { // beyond every lease
+		c.goOn(t, 10*time.Second)
+	}
+	do(t, r, "start", "witness")
+	do(t, r, "start", "b")
+	settled(t, r)
+	c.goOn(t, 10*time.Second)
+	c.readBack(t)
+}
+
+func bothDie(t *testing.T, r *rig.Rig) {
+	c := file(t, r.Citizen)
+	c.goOn(t, 10*time.Second)
+	do(t, r, "kill", "a")
+	solo(t, r, "b")
+	c.goOn(t, 20*time.Second)
+	do(t, r, "kill", "b")
+	do(t, r, "start", "a") // which lacks what b took alone
+	started := time.Now()
+	for time.Since(started) < 3*time.Second {
+		if n := c.since(started); n > 0 {
+			t.Fatalf("node a alone acknowledged %d reports although b has newer ones", n)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	do(t, r, "start", "b")
+	settled(t, r)
+	c.goOn(t, 20*time.Second)
+	c.readBack(t)
+}
+
+func freezeAndThaw(t *testing.T, r *rig.Rig) {
+	s := settled(t, r)
+	frozen, twin := s.Citizen, rig.Twin(s.Citizen)
+	c := file(t, r.Citizen)
+	c.goOn(t, 10*time.Second)
+	do(t, r, "pause", frozen)
+	asleep := time.Now()
+	solo(t, r, twin)
+	for time.Since(asleep) < 10*time.Second {
+		c.goOn(t, 20*time.Second)
+	}
+	do(t, r, "resume", frozen)
+	c.goOn(t, 20*time.Second)
+	s = settled(t, r)
+	c.goOn(t, 20*time.Second)
+	if v := s.Volume(citizenVolume); len(v.InSync) != 2 {
+		t.Errorf("after the thaw %v are in sync, not both", v.InSync)
+	}
+	if who := serving(t, r); len(who) != 1 {
+		t.Errorf("stores of %v answer, not of exactly one node", who)
+	}
+	c.readBack(t)
+}
+
+func plannedSwitch(t *testing.T, r *rig.Rig) {
+	s := settled(t, r)
+	from, to := s.Volume(citizenVolume).Primary, rig.Twin(s.Volume(citizenVolume).Primary)
+	group, err := r.Group(context.Background(), from, "citizen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := file(t, r.Citizen)
+	c.goOn(t, 10*time.Second)
+	if err := r.Switch(context.Background(), group, from, to); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Until(context.Background(), 20*time.Second, to+" serves citizens", func(s rig.Status) bool {
+		v := s.Volume(citizenVolume)
+		return s.Citizen == to && v.Primary == to && v.State == "mirrored"
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c.goOn(t, 10*time.Second)
+	if gap := c.readBack(t); gap > 5*time.Second {
+		t.Errorf("a planned switch cost %.2f s", gap.Seconds())
+	}
+}
+
+// drillBoth has the serving node killed twice: each node once, since the twin
+// keeps what it took over.
+func drillBoth(t *testing.T, r *rig.Rig) {
+	cmd := exec.Command(filepath.Join(r.Bin, "drill"), "--dir", r.Dir, "--lab", filepath.Join(r.Bin, "lab"), "--rounds", "2")
+	out, err := cmd.CombinedOutput()
+	t.Logf("\n%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(out), "killed a") || !strings.Contains(string(out), "killed b") {
+		t.Error("the drill did not kill each node once")
+	}
+}
