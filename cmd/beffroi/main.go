@@ -12,6 +12,7 @@
 //	block     the mirrored store and its NBD sockets
 //	vm        the virtual machines
 //	citizen   the service for citizens, and the service address
+//	console   the web console, and the operator's API
 //	witness   the third vote
 //
 // DIR is a state folder with config.json and key. Each command also runs by hand,
@@ -28,6 +29,7 @@ import "os"
 var commands = map[string]func(*environment) error{
 	"block":   runBlock,
 	"citizen": runCitizen,
+	"console": runConsole,
 	"init":    runInit,
 	"node":    runNode,
 	"vm":      runVM,
