@@ -348,3 +348,10 @@ func TestADamagedFrameInTheMiddleIsNotATornTail(t *testing.T) {
 		t.Errorf("open = %v; want ErrCorrupt", err)
 	}
 }
+
+// bigGroup is the group with a volume of another size.
+func bigGroup(size int64) mirror.GroupSpec {
+	return mirror.GroupSpec{ID: soloGroup, Volumes: []mirror.VolumeSpec{{ID: soloVol, Size: size}}, Conf: frame.Conf{
+		Epoch: 1, Primary: soloSelf, InSync: []ident.Node{soloSelf}, Lineage: 1,
+	}}
+}
