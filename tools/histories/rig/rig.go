@@ -170,10 +170,24 @@ func (r *Rig) Do(args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// Down stops the lab.
+// Down stops the lab. Its daemon may be gone before its answer has left, so what
+// counts is that every machine is off.
 func (r *Rig) Down() error {
 	_, err := r.Do("down")
-	return err
+	if err == nil {
+		return nil
+	}
+	if _, late := r.Until(context.Background(), 20*time.Second, "every machine is off", func(s Status) bool {
+		for _, n := range s.Nodes {
+			if n.State != "off" {
+				return false
+			}
+		}
+		return true
+	}); late != nil {
+		return errors.Join(err, late)
+	}
+	return nil
 }
 
 // Status asks the lab.
