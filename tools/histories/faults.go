@@ -22,6 +22,7 @@ type faults struct {
 	counts map[string]int
 	down   map[string]bool // machines that are off or frozen
 	open   []fault
+	events []string // what was done, and when
 }
 
 // fault is one that stands, and how it ends.
@@ -105,7 +106,7 @@ func (f *faults) kill(node string) error {
 	}
 	f.down[node] = true
 	f.counts["kill "+node]++
-	if _, err := f.rig.Do("kill", node); err != nil {
+	if err := f.do("kill", node); err != nil {
 		return err
 	}
 	if p := f.load.nodes[node]; p != nil {
@@ -113,7 +114,7 @@ func (f *faults) kill(node string) error {
 	}
 	f.stand(200*time.Millisecond, 4*time.Second, func() error {
 		delete(f.down, node)
-		_, err := f.rig.Do("start", node)
+		err := f.do("start", node)
 		if p := f.load.nodes[node]; p != nil {
 			p.on()
 		}
@@ -128,13 +129,12 @@ func (f *faults) freeze(node string) error {
 	}
 	f.down[node] = true
 	f.counts["pause "+node]++
-	if _, err := f.rig.Do("pause", node); err != nil {
+	if err := f.do("pause", node); err != nil {
 		return err
 	}
 	f.stand(100*time.Millisecond, 5*time.Second, func() error {
 		delete(f.down, node)
-		_, err := f.rig.Do("resume", node)
-		return err
+		return f.do("resume", node)
 	})
 	return nil
 }
@@ -148,15 +148,14 @@ func (f *faults) cut(links ...string) error {
 	}
 	f.counts[way]++
 	for _, l := range links {
-		if _, err := f.rig.Do(append([]string{"cut", l}, from...)...); err != nil {
+		if err := f.do(append([]string{"cut", l}, from...)...); err != nil {
 			return err
 		}
 	}
 	f.stand(100*time.Millisecond, 5*time.Second, func() error {
 		var errs []error
 		for _, l := range links {
-			_, err := f.rig.Do("heal", l)
-			errs = append(errs, err)
+			errs = append(errs, f.do("heal", l))
 		}
 		return errors.Join(errs...)
 	})
@@ -181,12 +180,32 @@ func (f *faults) planned(ctx context.Context) error {
 	switch err := f.rig.Switch(ctx, group, v.Primary, rig.Twin(v.Primary)); {
 	case errors.Is(err, rig.ErrNotSwitched):
 		f.counts["switch refused"]++
+		f.note(err.Error())
 	case err != nil:
 		return err
 	default:
 		f.counts["switch"]++
+		f.note("switch from " + v.Primary)
 	}
 	return nil
+}
+
+// do runs a verb of the lab and notes it.
+func (f *faults) do(args ...string) error {
+	f.note(fmt.Sprint(args))
+	_, err := f.rig.Do(args...)
+	return err
+}
+
+func (f *faults) note(what string) {
+	f.events = append(f.events, fmt.Sprintf("%.2f %s", f.load.history.Now().Seconds(), what))
+}
+
+// trace lists everything that was done.
+func (f *faults) trace(out io.Writer) {
+	for _, e := range f.events {
+		fmt.Fprintln(out, e)
+	}
 }
 
 func (f *faults) print(out io.Writer) {

@@ -2,7 +2,7 @@
 // of one volume on both nodes, and checks that what they saw is what one disk
 // could have shown.
 //
-//	histories [--dir out/lab] [--bin bin] [--seconds 60] [--seed N] [--clients 8]
+//	histories [--dir out/lab] [--bin bin] [--seconds 60] [--seed N] [--clients 8] [--trace]
 //
 // It makes a group "probe" with one volume. Each client has one request
 // outstanding on the nbd socket of its node; each block of 4096 bytes has one
@@ -45,6 +45,7 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 60, "how long faults last")
 	flag.Uint64Var(&o.seed, "seed", rand.Uint64(), "of the faults and the load")
 	flag.IntVar(&o.clients, "clients", 8, "half of them on each node; 2 to 64")
+	flag.BoolVar(&o.trace, "trace", false, "print every fault with its time")
 	flag.Parse()
 	r, err := rig.Open(*dir, *bin)
 	if err == nil {
@@ -61,6 +62,7 @@ type options struct {
 	seconds int
 	seed    uint64
 	clients int
+	trace   bool
 }
 
 const (
@@ -97,6 +99,9 @@ func run(ctx context.Context, r *rig.Rig, o options, out io.Writer) error {
 		_, err = r.Settled(ctx, settleBound)
 	}
 	stuck := l.stop()
+	if o.trace || err != nil || stuck != nil {
+		f.trace(out)
+	}
 	f.print(out)
 	l.print(out)
 	if err = errors.Join(err, stuck); err != nil {
@@ -108,6 +113,7 @@ func run(ctx context.Context, r *rig.Rig, o options, out io.Writer) error {
 		}
 	}
 	if err := l.history.Check(); err != nil {
+		f.trace(out)
 		return fmt.Errorf("seed %d: %w", o.seed, err)
 	}
 	fmt.Fprintf(out, "every block was read through both nodes; all %d histories are those of one disk\n", blocks)

@@ -37,7 +37,7 @@ func tool(t *testing.T, name string, args ...string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Dir = t.TempDir() // fio leaves its state behind
+	cmd.Dir = t.TempDir()                                                   // fio leaves its state behind
 	cmd.Env = append(os.Environ(), "PATH=/usr/bin:/bin:"+os.Getenv("PATH")) // nbdsh's binding fits the distribution's own Python only
 	out, err := cmd.CombinedOutput()
 	if err != nil {
