@@ -13,6 +13,9 @@ import (
 // full record.
 const gather = 16 << 10
 
+// short is the longest message, in bytes, that its sender writes itself.
+const short = 12 << 10
+
 // large is the size in bytes from which a part is handed to TLS as it is,
 // instead of being copied next to its neighbours.
 const large = 8 << 10
@@ -39,9 +42,11 @@ type session struct {
 	done   chan struct{}
 	once   sync.Once
 
-	mu    sync.Mutex // guards parts and msgs
+	mu    sync.Mutex // guards parts, msgs, busy
 	parts [][]byte
 	msgs  []message
+	busy  bool   // somebody writes to conn
+	stage []byte // of whoever is busy
 }
 
 // message is one entry of the queue: its size and its share of the parts.
@@ -53,7 +58,7 @@ type message struct {
 func newSession(p *peer, on *path, number uint64, conn *tls.Conn, w *wire, bound int) *session {
 	return &session{
 		peer: p, path: on, number: number, conn: conn, wire: w, bound: int64(bound),
-		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), done: make(chan struct{}), stage: make([]byte, 0, 2*gather),
 	}
 }
 
@@ -68,15 +73,43 @@ func (s *session) enqueue(parts [][]byte) bool {
 	}
 	s.mu.Lock()
 	s.queued.Add(int64(size) + headerSize)
+	if size <= short && !s.busy && len(s.msgs) == 0 {
+		s.busy = true
+		s.mu.Unlock()
+		return s.writeNow(parts, size)
+	}
 	s.parts = append(s.parts, parts...)
 	s.msgs = append(s.msgs, message{size: size, parts: len(parts)})
-	first := len(s.msgs) == 1
+	first := len(s.msgs) == 1 && !s.busy
 	s.mu.Unlock()
 	if first {
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		s.nudge()
+	}
+	return true
+}
+
+func (s *session) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// writeNow writes one short message on the caller's goroutine: nobody else
+// writes and nothing waits, so the socket has room for it, and waking the writer
+// would cost more than writing.
+func (s *session) writeNow(parts [][]byte, size int) bool {
+	if err := s.writeBatch(s.stage, parts, []message{{size: size, parts: len(parts)}}); err != nil {
+		// The caller must not hear of the end from within its own call.
+		go s.peer.down(s, fmt.Errorf("write: %w", err))
+		return false
+	}
+	s.mu.Lock()
+	s.busy = false
+	waiting := len(s.msgs) > 0
+	s.mu.Unlock()
+	if waiting {
+		s.nudge()
 	}
 	return true
 }
@@ -94,22 +127,33 @@ func (s *session) end() {
 func (s *session) write() {
 	var parts [][]byte
 	var msgs []message
-	stage := make([]byte, 0, 2*gather)
 	for {
 		select {
 		case <-s.done:
 			return
 		case <-s.wake:
 		}
-		s.mu.Lock()
-		parts, s.parts = s.parts, parts[:0]
-		msgs, s.msgs = s.msgs, msgs[:0]
-		s.mu.Unlock()
-		if err := s.writeBatch(stage, parts, msgs); err != nil {
-			s.peer.down(s, fmt.Errorf("write: %w", err))
-			return
+		for mine := false; ; {
+			s.mu.Lock()
+			if !mine && s.busy {
+				s.mu.Unlock()
+				break // who is busy nudges when it is done
+			}
+			if len(s.msgs) == 0 {
+				s.busy = s.busy && !mine
+				s.mu.Unlock()
+				break
+			}
+			s.busy, mine = true, true
+			parts, s.parts = s.parts, parts[:0]
+			msgs, s.msgs = s.msgs, msgs[:0]
+			s.mu.Unlock()
+			if err := s.writeBatch(s.stage, parts, msgs); err != nil {
+				s.peer.down(s, fmt.Errorf("write: %w", err))
+				return
+			}
+			clear(parts) // let go of the payloads
 		}
-		clear(parts) // let go of the payloads
 	}
 }
 
