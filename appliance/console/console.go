@@ -175,7 +175,7 @@ func (c *Console) server(ctx context.Context, pair tls.Certificate) *http.Server
 		Handler: c.Handler(), Protocols: only1, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12},
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    slog.NewLogLogger(handshakes{c.log.Handler()}, slog.LevelDebug),
+		ErrorLog:    slog.NewLogLogger(handshakes{c.log.Handler()}, slog.LevelWarn),
 	}
 }
 

@@ -30,20 +30,11 @@ type views struct {
 }
 
 func loadViews() (*views, error) {
-	funcs := template.FuncMap{
-		"draw": func(r reader, p picture) drawing { return drawing{r, p} },
-	}
-	t, err := template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/*.html")
+	t, err := template.ParseFS(templateFiles, "templates/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("read templates: %w", err)
 	}
 	return &views{t}, nil
-}
-
-// drawing is a picture with its reader.
-type drawing struct {
-	reader
-	picture
 }
 
 func (v *views) render(w http.ResponseWriter, status int, name string, data any) {

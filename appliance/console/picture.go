@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"beffroi.dev/appliance/status"
@@ -21,8 +22,7 @@ type picture struct {
 type box struct {
 	X, Y, W, H int
 	Tone       string
-	Site, Name string
-	Here       string
+	Title      string
 	Lines      []boxLine
 }
 
@@ -42,6 +42,7 @@ type wire struct {
 	Data   bool
 	Label  string
 	State  string
+	Third  string // that it carries the data
 }
 
 // place is a rectangle, or the line and label of a wire.
@@ -62,7 +63,7 @@ type layout struct {
 }
 
 var wideLayout = layout{
-	name: "wide", width: 780, height: 322, a: place{8, 8, 262, 168}, b: place{510, 8, 262, 168}, w: place{290, 232, 200, 82},
+	name: "wide", width: 780, height: 342, a: place{8, 8, 262, 168}, b: place{510, 8, 262, 168}, w: place{290, 232, 200, 104},
 	wires: map[string]route{
 		"fibre1 ab": {"270,46 510,46", 390, 46}, "fibre2 ab": {"270,96 510,96", 390, 96}, "lan ab": {"270,146 510,146", 390, 146},
 		"lan aw": {"139,176 139,273 290,273", 205, 273}, "lan bw": {"641,176 641,273 490,273", 575, 273},
@@ -70,10 +71,10 @@ var wideLayout = layout{
 }
 
 var narrowLayout = layout{
-	name: "narrow", width: 340, height: 558, a: place{26, 4, 306, 166}, b: place{26, 246, 306, 166}, w: place{62, 470, 270, 84},
+	name: "narrow", width: 340, height: 548, a: place{26, 4, 306, 150}, b: place{26, 230, 306, 150}, w: place{62, 438, 270, 104},
 	wires: map[string]route{
-		"fibre1 ab": {"82,170 82,246", 82, 208}, "fibre2 ab": {"180,170 180,246", 180, 208}, "lan ab": {"278,170 278,246", 278, 208},
-		"lan aw": {"26,70 10,70 10,512 62,512", 66, 441}, "lan bw": {"214,412 214,470", 214, 441},
+		"fibre1 ab": {"74,154 74,230", 74, 192}, "fibre2 ab": {"181,154 181,230", 181, 192}, "lan ab": {"288,154 288,230", 288, 192},
+		"lan aw": {"26,70 10,70 10,480 62,480", 70, 409}, "lan bw": {"220,380 220,438", 220, 409},
 	},
 }
 
@@ -98,13 +99,16 @@ func (w *world) pair() (first, second status.Member) {
 }
 
 func (w *world) box(m status.Member, at place) box {
-	b := box{X: at.x, Y: at.y, W: at.w, H: at.h, Site: w.site(m.Site), Name: m.Name, Tone: "good"}
+	b := box{X: at.x, Y: at.y, W: at.w, H: at.h, Title: w.site(m.Site) + " · " + m.Name, Tone: "good"}
 	add := func(k mark) {
 		b.Lines = append(b.Lines, boxLine{X: at.x + 16, Y: at.y + 62 + 24*len(b.Lines), Tone: k.Tone, Icon: k.Icon, Text: k.Text})
 	}
+	if m.Kind == "witness" {
+		b.Title = w.r.T("site.témoin")
+	}
 	switch {
 	case m.ID == w.ID:
-		b.Here = w.r.T("here")
+		add(mark{"role", "pin", w.r.T("here")})
 		if w.stale {
 			b.Tone = "old"
 		}
@@ -133,7 +137,7 @@ func (w *world) box(m status.Member, at place) box {
 		add(mark{"role", "people", w.r.T("box.serves")})
 	}
 	if n := w.leads(m.ID); m.Up && n > 0 {
-		add(mark{"role", "disk", w.r.T("box.groups", n)})
+		add(mark{"role", "disk", w.r.count("box.groups", n)})
 	}
 	return b
 }
@@ -190,7 +194,7 @@ func (w *world) wire(path string, from, to ident.Node, at route) wire {
 		out.Tone, out.Data, out.State = "good", l.Data, w.r.trip(l.RoundTripUS)
 	}
 	if out.Data {
-		out.State = w.r.T("wire.data", out.State)
+		out.Third = w.r.T("wire.data")
 	}
 	return out
 }
@@ -200,17 +204,14 @@ func (w *world) inWords() []string {
 	var list []string
 	p := w.picture(wideLayout)
 	for _, b := range p.Boxes {
-		text := b.Site + ", " + b.Name
-		if b.Here != "" {
-			text += ", " + b.Here
-		}
+		text := b.Title
 		for _, l := range b.Lines {
 			text += ", " + l.Text
 		}
 		list = append(list, text+".")
 	}
 	for _, wi := range p.Wires {
-		list = append(list, wi.Label+" : "+wi.State+".")
+		list = append(list, strings.TrimSuffix(wi.Label+", "+wi.State+", "+wi.Third, ", ")+".")
 	}
 	return slices.Clip(list)
 }

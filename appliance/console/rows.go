@@ -118,7 +118,7 @@ type vmRow struct {
 }
 
 func (w *world) vm(v status.PlacedVM) vmRow {
-	row := vmRow{Name: v.Name, Size: w.r.T("vm.size", v.CPUs, w.r.size(int64(v.MemoryMB)<<20)), Where: w.names[v.Node].Name}
+	row := vmRow{Name: v.Name, Size: w.r.count("cpus", v.CPUs) + ", " + w.r.size(int64(v.MemoryMB)<<20), Where: w.names[v.Node].Name}
 	w.vmState(&row, v)
 	if !w.r.Operates() {
 		return row
@@ -232,10 +232,8 @@ func (w *world) problem(code, level, object string) problem {
 		p.What, p.Means, p.Do = strings.TrimSpace(code+" "+object), w.r.T("p.other.means"), w.r.T("p.other.do")
 		return p
 	}
-	p.What, p.Means, p.Do = w.r.T("p."+code+".what", cmp.Or(object, "?")), w.r.T("p."+code+".means"), w.r.T("p."+code+".do")
-	if strings.Contains(p.What, "%!(EXTRA") {
-		p.What, _, _ = strings.Cut(p.What, "%!(EXTRA")
-	}
+	object = cmp.Or(object, "?")
+	p.What, p.Means, p.Do = w.r.T("p."+code+".what", object), w.r.T("p."+code+".means", object), w.r.T("p."+code+".do", object)
 	return p
 }
 

@@ -52,8 +52,15 @@ func (r reader) Other() string {
 }
 
 func (r reader) User() string   { return r.who.name }
-func (r reader) Role() string   { return r.T("role." + string(r.who.role)) }
+func (r reader) Role() string   { return r.role(string(r.who.role)) }
 func (r reader) Operates() bool { return r.who.operates() }
+
+func (r reader) role(name string) string {
+	if key := "role." + name; r.words.has(key) {
+		return r.T(key)
+	}
+	return name
+}
 
 // mark is a state that is said by an icon, a word and a colour at once.
 type mark struct{ Tone, Icon, Text string }
@@ -96,8 +103,14 @@ func newWorld(s snapshot, r reader, now time.Time) *world {
 	return w
 }
 
-func (w *world) name(id ident.Node) string { return cmp.Or(w.names[id].Name, w.r.T("nobody")) }
-func (w *world) up(id ident.Node) bool     { return w.names[id].Up }
+func (w *world) name(id ident.Node) string {
+	if m := w.names[id]; m.Kind == "witness" {
+		return w.r.T("witness")
+	}
+	return cmp.Or(w.names[id].Name, w.r.T("nobody"))
+}
+
+func (w *world) up(id ident.Node) bool { return w.names[id].Up }
 
 // age is how old a part of the status is now.
 func (w *world) age(ms int64) time.Duration {
@@ -293,6 +306,9 @@ func (w *world) events() []eventRow {
 
 func (w *world) event(e status.Event) eventRow {
 	row := eventRow{No: e.No, At: e.Time, More: e.Cause}
+	if key := "cause." + e.Cause; w.r.words.has(key) {
+		row.More = w.r.T(key)
+	}
 	key := "event." + e.Kind
 	switch {
 	case !w.r.words.has(key):
@@ -301,6 +317,9 @@ func (w *world) event(e status.Event) eventRow {
 		row.Text = w.r.T(key+"."+cmp.Or(e.New, "false"), e.VM)
 	case e.Kind == "place-vm" && e.New == "":
 		row.Text = w.r.T("event.unplace-vm", e.VM, e.Old)
+	case e.Kind == "set-user":
+		name, role, _ := strings.Cut(e.New, ": ")
+		row.Text = w.r.T(key, name, w.r.role(role))
 	default:
 		subject := cmp.Or(e.VM, e.Group, w.names[e.Node].Name, e.New, e.Old)
 		row.Text = w.r.T(key, subject, cmp.Or(e.New, e.Old))

@@ -56,12 +56,26 @@ func (c catalogue) say(lang, key string, args ...any) string {
 	if len(args) == 0 {
 		return s
 	}
-	return fmt.Sprintf(s, args[:min(len(args), verbs(s))]...)
+	if n := verbs(s); n < len(args) && !strings.Contains(s, "%[") {
+		args = args[:n]
+	}
+	if len(args) == 0 {
+		return s
+	}
+	return fmt.Sprintf(s, args...)
 }
 
 // verbs counts the values that words take, so that a translation may leave the
 // last of them out.
 func verbs(s string) int { return strings.Count(s, "%") - 2*strings.Count(s, "%%") }
+
+// count words a number of things.
+func (r reader) count(key string, n int) string {
+	if n == 1 {
+		key += ".one"
+	}
+	return r.T(key, n)
+}
 
 // decimal writes a number's point as the language does.
 func (r reader) decimal(s string) string {
