@@ -104,18 +104,16 @@ func Start(ctx context.Context, dir, bin string, args ...string) (*Rig, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return nil, fmt.Errorf("start a lab: %w", err)
 	}
-	up := append([]string{"up", "--dir", dir, "--beffroi", filepath.Join(bin, "beffroi")}, args...)
 	for try := 1; ; try++ {
-		out, err := exec.CommandContext(ctx, filepath.Join(bin, "lab"), up...).CombinedOutput()
+		said, err := up(ctx, dir, bin, args)
 		if err == nil {
 			return Open(dir, bin)
 		}
 		_ = exec.Command(filepath.Join(bin, "lab"), "down", "--dir", dir).Run() // what came up of it
-		log, _ := os.ReadFile(filepath.Join(dir, "daemon.log"))
-		if try == maxStarts || !bytes.Contains(log, []byte("address already in use")) {
-			return nil, fmt.Errorf("lab up: %w\n%s\n%s", err, out, log)
+		if try == maxStarts || !netTaken(dir) {
+			log, _ := os.ReadFile(filepath.Join(dir, "daemon.log"))
+			return nil, fmt.Errorf("lab up: %w\n%s\n%s", err, said, log)
 		}
-		// Another lab that is moving its service address had its net taken for free.
 		if err := os.RemoveAll(dir); err != nil {
 			return nil, fmt.Errorf("start a lab again: %w", err)
 		}
@@ -123,7 +121,28 @@ func Start(ctx context.Context, dir, bin string, args ...string) (*Rig, error) {
 }
 
 // maxStarts bounds how often a lab is started because its net was not free.
-const maxStarts = 2
+const maxStarts = 10
+
+// up runs lab up. It gives up early when the lab's net turns out to be taken.
+func up(ctx context.Context, dir, bin string, args []string) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		for ctx.Err() == nil && !netTaken(dir) {
+			time.Sleep(100 * time.Millisecond)
+		}
+		cancel()
+	}()
+	args = append([]string{"up", "--dir", dir, "--beffroi", filepath.Join(bin, "beffroi")}, args...)
+	return exec.CommandContext(ctx, filepath.Join(bin, "lab"), args...).CombinedOutput()
+}
+
+// netTaken tells whether a lab could not start because another one was just moving
+// its service address, which made its net look free.
+func netTaken(dir string) bool {
+	log, err := os.ReadFile(filepath.Join(dir, "daemon.log"))
+	return err == nil && bytes.Contains(log, []byte("address already in use"))
+}
 
 // Open finds a lab that is up.
 func Open(dir, bin string) (*Rig, error) {
