@@ -90,6 +90,8 @@ func (w *world) groupState(row *groupRow, g status.Group, l *status.LocalGroup) 
 		row.Mark, row.Detail = warn(w.r.T("group.solo", row.Copies)), w.r.T("group.solo.detail")
 		if !here {
 			row.Detail = w.r.T("group.solo.elsewhere", row.Primary)
+		} else if w.Node.Store.Linked {
+			row.Detail = w.r.T("group.solo.linked")
 		}
 	default:
 		row.Mark, row.Detail = good(w.r.T("group.insync")), w.r.T("group.insync.detail")

@@ -204,6 +204,8 @@ func (w *world) twinFact() fact {
 		f.Mark, f.Detail = bad(w.r.T("twin.silent")), w.r.T("twin.silent.detail", w.Name)
 	case !w.Node.Store.Linked:
 		f.Mark, f.Detail = warn(w.r.T("twin.unlinked")), w.r.T("twin.unlinked.detail")
+	case slices.ContainsFunc(w.Node.Groups, func(g status.Group) bool { return len(g.InSync) < 2 }):
+		f.Mark, f.Detail = warn(w.r.T("twin.linked")), w.r.T("twin.behind.detail")
 	default:
 		f.Mark, f.Detail = good(w.r.T("twin.linked")), w.r.T("twin.linked.detail")
 	}
