@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"beffroi.dev/pkg/block/nbd"
 	"beffroi.dev/pkg/disk"
@@ -61,8 +62,15 @@ func (e exports) Open(name string) (nbd.Export, error) {
 			Queue: e.s.engine.Volume(g.ID, v.ID, v.SizeBytes, token),
 		}, nil
 	}
+	if time.Since(e.s.begun) < catchUp {
+		// A node that just started may know an older state than its clients do.
+		return nbd.Export{}, fmt.Errorf("volume %q is not known here yet: %w", name, disk.ErrClosed)
+	}
 	return nbd.Export{}, fmt.Errorf("volume %q: %w", name, errNoExport)
 }
+
+// catchUp is how long after its start a node may not know the newest state yet.
+const catchUp = 10 * time.Second
 
 // checkGeneration returns the token of a user of a group. A VM's disks are open
 // to its current generation on the node where it is placed, and to nobody else.

@@ -40,6 +40,7 @@ type Service struct {
 	engine *volume.Engine
 	mesh   *transport.Mesh
 	nbd    *nbd.Server
+	begun  time.Time
 
 	mu    sync.Mutex // guards state
 	state *cluster.State
@@ -83,7 +84,7 @@ func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, re
 	if !ok {
 		return errors.New("the witness has no block service")
 	}
-	s := &Service{dir: dir, node: n, ctl: ctl, log: log, ready: make(chan struct{})}
+	s := &Service{dir: dir, node: n, ctl: ctl, log: log, ready: make(chan struct{}), begun: time.Now()}
 	cfg := volume.Config{Pair: n.Pair, Self: n.Self, Peer: twin.ID, Timing: Timing(timing)}
 	if s.engine, err = volume.Open(ctx, cfg, dev, clock.System{}, s.vote, log); err != nil {
 		return err

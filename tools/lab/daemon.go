@@ -101,7 +101,12 @@ func (d *daemon) serve(w http.ResponseWriter, r *http.Request) {
 	} else if err := d.do(a, &out); err != nil {
 		out.Error = err.Error()
 	}
+	w.Header().Set("Connection", "close")
 	_ = json.NewEncoder(w).Encode(out)
+	if a.Verb == "down" && out.Error == "" {
+		_ = http.NewResponseController(w).Flush() // the answer leaves before the daemon does
+		time.AfterFunc(100*time.Millisecond, d.stop)
+	}
 }
 
 func (d *daemon) do(a ask, out *reply) error {
@@ -117,8 +122,7 @@ func (d *daemon) do(a ask, out *reply) error {
 		out.Links = d.fabric.list()
 		return nil
 	case "down":
-		d.stop()
-		return nil
+		return nil // serve stops the daemon once it has answered
 	}
 	return fmt.Errorf("verb %q is not known", a.Verb)
 }

@@ -72,16 +72,24 @@ type options struct {
 	net       int
 }
 
-// freeNet finds a loopback net 127.N that nobody uses.
+// freeNet finds a loopback net 127.N that no lab uses: neither the service address,
+// which nobody holds while a lab starts, nor the first link, which its daemon holds.
 func freeNet() (int, error) {
 	for n := 80; n < 120; n++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.%d.0.10:8080", n))
-		if err == nil {
-			_ = l.Close()
+		if free(fmt.Sprintf("127.%d.0.10:8080", n)) && free(fmt.Sprintf("127.%d.0.100:9001", n)) {
 			return n, nil
 		}
 	}
 	return 0, errors.New("no free loopback net from 127.80 to 127.119")
+}
+
+// free reports whether nobody listens on an address.
+func free(addr string) bool {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
 }
 
 func makePlan(o options) (*plan, error) {
