@@ -75,7 +75,9 @@ func (s *Service) turn() {
 	}
 	// init knows of the address before anybody may take it.
 	s.renew(now, vouched, ever, out, holds && lease.AddressExposed(state, s.cfg.Self))
-	informed := ever && seen.block.ever
+	// Without a leader the voted state may be older than what this node knew in its
+	// former life.
+	informed := ever && seen.block.ever && s.node.Leader() != 0
 	if before.Serial == 0 && !informed && now.Sub(s.born) < firstOrderBound {
 		return
 	}

@@ -72,15 +72,12 @@ func (s *sized) Set(text string) error {
 func (p *program) groupCreate() do {
 	var volumes sized
 	p.flags.Var(&volumes, "volume", "")
-	prefer, buffered := p.flags.String("prefer", "", ""), p.flags.Bool("buffered", false, "")
+	prefer := p.flags.String("prefer", "", "")
 	return func(ctx context.Context, args []string) error {
 		if len(volumes) == 0 {
 			return p.usage("give at least one --volume NAME=SIZE", "donnez au moins un --volume NOM=TAILLE")
 		}
 		in := api.NewGroup{Name: args[0], Prefer: *prefer, Volumes: volumes}
-		if *buffered {
-			in.Durability = cluster.Buffered
-		}
 		var g api.Group
 		if err := p.client.call(ctx, "POST", "groups", in, &g); err != nil {
 			return err

@@ -210,10 +210,10 @@ func TestChangesAsk(t *testing.T) {
 	}
 	w := newTown(t)
 	w.reply["POST groups"] = api.Group{Name: "web", Primary: "a"}
-	if code, _, errs := w.do("", nil, "group", "create", "web", "--volume", "sys=20G", "--volume", "data=1.5T", "--prefer", "a", "--buffered"); code != exitOK {
+	if code, _, errs := w.do("", nil, "group", "create", "web", "--volume", "sys=20G", "--volume", "data=1.5T", "--prefer", "a"); code != exitOK {
 		t.Errorf("create: %s", errs)
 	}
-	if want := `POST groups {"name":"web","prefer":"a","durability":"buffered","volumes":[{"name":"sys","size_bytes":21474836480},{"name":"data","size_bytes":1649267441664}]}`; w.asked[0] != want {
+	if want := `POST groups {"name":"web","prefer":"a","volumes":[{"name":"sys","size_bytes":21474836480},{"name":"data","size_bytes":1649267441664}]}`; w.asked[0] != want {
 		t.Errorf("asked %s; want %s", w.asked[0], want)
 	}
 	w = newTown(t)

@@ -119,7 +119,7 @@ func (g *group) rmwKeys() []blockKey {
 
 // requeue puts a request back among the undecided ones, once.
 func (g *group) requeue(o *op) {
-	if o.finished || o.waiting {
+	if o.finished || o.waiting || o.internal {
 		return
 	}
 	o.gen++

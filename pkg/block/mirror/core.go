@@ -29,10 +29,12 @@ type Core struct {
 	peerFree  uint64 // blocks the peer's store said it can take
 	failed    error  // of the device: this node leads and follows nothing any more
 
-	forwards  map[uint64]*op // sent to the peer, by number
-	reading   map[*op]bool   // reads that are with the device
-	sentOrder []uint64       // numbers of forwards, oldest first
-	nextID    uint64
+	forwards   map[uint64]*op    // sent to the peer, by number
+	fetches    map[uint64]wanted // rotten blocks, asked of the peer
+	fetchOrder []uint64
+	reading    map[*op]bool // reads that are with the device
+	sentOrder  []uint64     // numbers of forwards, oldest first
+	nextID     uint64
 
 	out   []*frame.Record // stream records for the peer that are not sent yet
 	outN  int             // blocks of payload in out
@@ -69,6 +71,7 @@ type Stats struct {
 	Malformed     uint64 // messages dropped
 	Fenced        uint64 // sections of old epochs refused
 	CorruptReads  uint64
+	Repaired      uint64 // blocks healed from the peer
 	FullResyncs   uint64
 	DeltaResyncs  uint64
 	DiscardedTail uint64 // records dropped when rejoining
@@ -180,6 +183,7 @@ func (c *Core) SessionDown(session uint64) {
 	for _, g := range c.order {
 		g.sessionDown()
 	}
+	c.endFetches()
 	c.holdForwards()
 	c.forgetRemote()
 }
@@ -221,6 +225,16 @@ func (c *Core) Receive(session uint64, msg []byte) {
 		var m reply
 		if m, err = parseReply(body); err == nil {
 			c.receiveReply(m)
+		}
+	case msgFetch:
+		var m fetch
+		if m, err = parseFetch(body); err == nil {
+			c.receiveFetch(m)
+		}
+	case msgFetched:
+		var m fetched
+		if m, err = parseFetched(body); err == nil {
+			c.receiveFetched(m)
 		}
 	default:
 		err = fmt.Errorf("%w: type %d", errMessage, kind)

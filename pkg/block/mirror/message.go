@@ -19,6 +19,8 @@ const (
 	msgStream  = 4
 	msgForward = 5
 	msgReply   = 6
+	msgFetch   = 7
+	msgFetched = 8
 )
 
 // Bounds of what a message may claim.

@@ -10,7 +10,7 @@ import (
 	"beffroi.dev/pkg/ident"
 )
 
-var unexported = cmp.AllowUnexported(lead{}, follow{}, beat{}, invite{}, join{}, stream{}, forward{}, reply{}, epochStart{}, blockRange{})
+var unexported = cmp.AllowUnexported(lead{}, follow{}, beat{}, invite{}, join{}, stream{}, forward{}, reply{}, epochStart{}, blockRange{}, fetch{}, fetched{})
 
 func joinParts(parts [][]byte) (b []byte) {
 	for _, p := range parts {
@@ -50,6 +50,12 @@ func TestMessagesAreReadAsTheyWereWritten(t *testing.T) {
 	f := forward{id: 1, group: 2, epoch: 3, volume: 4, token: 5, op: disk.Write, flags: disk.FUA, off: 6, n: 3, data: []byte("abc")}
 	gotForward, err := parseForward(joinParts(f.parts())[1:])
 	check("forward", f, gotForward, err)
+	q := fetch{id: 1, group: 2, volume: 3, lba: 4, sum: 5}
+	gotFetch, err := parseFetch(q.encode()[1:])
+	check("fetch", q, gotFetch, err)
+	a := fetched{id: 1, data: []byte("z")}
+	gotFetched, err := parseFetched(joinParts(a.parts())[1:])
+	check("fetched", a, gotFetched, err)
 	r := reply{id: 1, code: replyNoSpace, extents: []disk.Extent{{Len: 9, Hole: true}}, data: []byte("xy")}
 	gotReply, err := parseReply(joinParts(r.parts())[1:])
 	check("reply", r, gotReply, err)
@@ -103,5 +109,7 @@ func FuzzMessages(f *testing.F) {
 			t.Error("a forwarded read of any size is taken")
 		}
 		_, _ = parseReply(msg[1:])
+		_, _ = parseFetch(msg[1:])
+		_, _ = parseFetched(msg[1:])
 	})
 }

@@ -17,7 +17,7 @@ func Open(cfg Config, l *seglog.Log, rec *seglog.Recovery, now clock.Instant, lo
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("mirror configuration: %w", err)
 	}
-	c := &Core{cfg: cfg, log: l, slog: log, now: now, sessionAt: now, groups: map[ident.Group]*group{}, forwards: map[uint64]*op{}, reading: map[*op]bool{}}
+	c := &Core{cfg: cfg, log: l, slog: log, now: now, sessionAt: now, groups: map[ident.Group]*group{}, forwards: map[uint64]*op{}, reading: map[*op]bool{}, fetches: map[uint64]wanted{}}
 	next := uint64(0)
 	pending := map[pendingRef]*group{}
 	if len(rec.State) > 0 {

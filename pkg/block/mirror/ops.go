@@ -30,6 +30,7 @@ type op struct {
 	left     int    // parts that are not done
 	waiting  bool   // it is in held
 	finished bool
+	internal bool // of ours: nobody is told
 	err      error
 	buf      []byte // whole blocks around an unaligned read
 }
@@ -168,6 +169,9 @@ func (c *Core) finish(o *op, err error) {
 	o.gen++
 	if err == nil {
 		c.stats.Acked++
+	}
+	if o.internal {
+		return
 	}
 	if o.remote != nil {
 		c.answer(o, err)

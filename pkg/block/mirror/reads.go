@@ -11,17 +11,21 @@ import (
 // Read is one run of blocks to read from the device. The engine fills Buf,
 // verifies it with Check, sets Err, and calls ReadDone.
 type Read struct {
-	Loc  uint64 // first block on the device
-	Buf  []byte // whole blocks
-	Err  error
-	vol  ident.Volume
-	lba  uint64
-	sums []uint32
-	op   *op
-	gen  uint32
-	key  blockKey // of a read-modify-write
-	copy bool     // of a resync
-	g    *group
+	Loc     uint64 // first block on the device
+	Buf     []byte // whole blocks
+	Err     error
+	vol     ident.Volume
+	lba     uint64
+	sums    []uint32
+	op      *op
+	gen     uint32
+	key     blockKey // of a read-modify-write
+	copy    bool     // of a resync
+	asked   bool     // of the peer, after this copy failed
+	missing int      // blocks that were asked and have not come
+	forPeer uint64   // the peer's number of the fetch that this read is for
+	session uint64   // of that fetch
+	g       *group
 }
 
 // Check sets Err to disk.ErrCorrupt when a block does not match its checksum.
@@ -84,6 +88,17 @@ func (c *Core) ReadDone(r *Read) {
 		c.stats.CorruptReads++
 		c.slog.Error("block does not match its checksum", "volume", r.vol, "block", r.lba, "place", r.Loc)
 	}
+	switch {
+	case r.forPeer != 0:
+		c.fetchRead(r)
+	case errors.Is(r.Err, disk.ErrCorrupt) && c.groups[r.g.id] == r.g && r.g.askPeer(r):
+	default:
+		c.readEnded(r)
+	}
+}
+
+// readEnded hands a read to whoever waits for it.
+func (c *Core) readEnded(r *Read) {
 	g := r.g
 	switch {
 	case c.groups[g.id] != g:

@@ -226,6 +226,52 @@ func TestTwoEnginesMirrorForwardAndTakeOver(t *testing.T) {
 	}
 }
 
+// TestARottenBlockIsHealedFromTheTwin flips bits of stored blocks on the
+// primary's device: reads are right all the same, and afterwards the primary
+// holds the blocks again without its twin.
+func TestARottenBlockIsHealedFromTheTwin(t *testing.T) {
+	c := newCourt(nodeA, nodeB)
+	devs := map[ident.Node]*simdisk.Disk{nodeA: simdisk.New(seglog.MinSize), nodeB: simdisk.New(seglog.MinSize)}
+	a, b := c.open(t, nodeA, devs[nodeA]), c.open(t, nodeB, devs[nodeB])
+	unlink := link(t, c.engines)
+	waitFor(t, "a serves", serving(a))
+	at := disk.NewDevice(a.Volume(1, 1, size, 0))
+	want := bytes.Repeat([]byte("beffroi "), 8192)
+	if _, err := at.WriteAt(want, 0); err != nil {
+		t.Fatal(err)
+	}
+	rotten := 0
+	block := make([]byte, disk.BlockSize)
+	for off := int64(0); off < seglog.MinSize; off += disk.BlockSize {
+		if _, err := devs[nodeA].ReadAt(block, off); err == nil && bytes.HasPrefix(block, want[:disk.BlockSize]) && rotten < 5 {
+			devs[nodeA].Rot(off+100, 1)
+			rotten++
+		}
+	}
+	if rotten == 0 {
+		t.Fatal("nothing to damage")
+	}
+	read := func(when string) {
+		t.Helper()
+		got := make([]byte, len(want))
+		if _, err := at.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%s: wrong data, or %v", when, err)
+		}
+	}
+	read("with rotten blocks")
+	waitFor(t, "healed", func() bool { s, _ := a.Status(); return s.Stats.Repaired >= uint64(rotten) && s.Groups[0].Pending == 0 })
+	unlink()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	delete(c.engines, nodeB)
+	waitFor(t, "a goes on alone", func() bool { s, _ := a.Status(); return s.Groups[0].Copies == 1 && s.Groups[0].Serving })
+	read("alone, afterwards")
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRequestsOfAClosedEngineEndAtOnce(t *testing.T) {
 	c := newCourt(nodeA, nodeB) // b never comes, so a write stays undecided
 	e := c.open(t, nodeA, simdisk.New(seglog.MinSize))

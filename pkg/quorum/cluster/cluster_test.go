@@ -49,7 +49,7 @@ func town(t *testing.T) *cluster.State {
 	s := genesis()
 	g := mustApply(t, s, &cluster.CreateGroup{Name: "etat-civil", Preferred: nodeA, Durability: cluster.Strict,
 		Volumes: []cluster.NewVolume{{Name: "system", SizeBytes: 1 << 30}, {Name: "data", SizeBytes: 1 << 20}}, InSync: []ident.Node{nodeB, nodeA}})
-	mustApply(t, s, &cluster.CreateGroup{Name: "citizen", Preferred: nodeB, Durability: cluster.Buffered,
+	mustApply(t, s, &cluster.CreateGroup{Name: "citizen", Preferred: nodeB, Durability: cluster.Strict,
 		Volumes: []cluster.NewVolume{{Name: "data", SizeBytes: 1 << 30}}})
 	mustApply(t, s, &cluster.SetService{Group: 2})
 	mustApply(t, s, &cluster.CreateVM{Name: "etat-civil", Group: g.Group, CPUs: 2, MemoryMB: 2048, Firmware: "uefi", Run: true})
@@ -231,7 +231,7 @@ func TestARefusalSaysWhatIsAllowed(t *testing.T) {
 		{"a volume of an odd size", &cluster.CreateGroup{Name: "g", Preferred: nodeA, Durability: cluster.Strict, Volumes: []cluster.NewVolume{{Name: "v", SizeBytes: 1<<20 + 1}}}, "steps of 4096"},
 		{"a volume that is too large", &cluster.CreateGroup{Name: "g", Preferred: nodeA, Durability: cluster.Strict, Volumes: []cluster.NewVolume{{Name: "v", SizeBytes: 64<<40 + 4096}}}, "64 TiB"},
 		{"a volume named twice", &cluster.CreateGroup{Name: "g", Preferred: nodeA, Durability: cluster.Strict, Volumes: append(vol, vol...)}, "twice"},
-		{"a durability that is not known", &cluster.CreateGroup{Name: "g", Preferred: nodeA, Durability: "hopeful", Volumes: vol}, "strict or buffered"},
+		{"a durability that is not known", &cluster.CreateGroup{Name: "g", Preferred: nodeA, Durability: "hopeful", Volumes: vol}, "use strict"},
 		{"a group led by the witness", &cluster.CreateGroup{Name: "g", Preferred: witness, Durability: cluster.Strict, Volumes: vol}, "not in the in-sync set"},
 		{"deleting a group with a VM", &cluster.DeleteGroup{Group: 1}, "delete that first"},
 		{"deleting the citizens' group", &cluster.DeleteGroup{Group: 2}, "citizen service"},

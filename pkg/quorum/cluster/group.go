@@ -74,8 +74,9 @@ func (a *CreateGroup) check(s *State) error {
 			return refuse("group %s exists already", a.Name)
 		}
 	}
-	if a.Durability != Strict && a.Durability != Buffered {
-		return refuse("durability %.20q, use strict or buffered", a.Durability)
+	if a.Durability != Strict {
+		// The mirror knows no other yet, and a label must not promise what is not done.
+		return refuse("durability %.20q, use strict", a.Durability)
 	}
 	if len(a.Volumes) == 0 || len(a.Volumes) > maxVolumes {
 		return refuse("%d volumes, use 1 to %d", len(a.Volumes), maxVolumes)
