@@ -159,11 +159,7 @@ func (e *Engine) finish(left []event) {
 		d.Done(d)
 	}
 	for _, ev := range left {
-		reqs := ev.reqs
-		if ev.req != nil {
-			reqs = []*disk.Request{ev.req}
-		}
-		for _, r := range reqs {
+		for _, r := range ev.reqs {
 			r.Err = disk.ErrClosed
 			r.Done(r)
 		}

@@ -19,7 +19,6 @@ type event struct {
 	volume  ident.Volume
 	token   uint64
 	reqs    []*disk.Request
-	req     *disk.Request // a batch of one
 	frame   *seglog.Write
 	read    *mirror.Read
 	session uint64
@@ -122,11 +121,7 @@ func (e *Engine) loop(ctx context.Context) error {
 func (e *Engine) handle(ev *event) {
 	switch ev.kind {
 	case evSubmit:
-		if ev.req != nil {
-			e.core.Submit(ev.group, ev.volume, ev.token, []*disk.Request{ev.req})
-		} else {
-			e.core.Submit(ev.group, ev.volume, ev.token, ev.reqs)
-		}
+		e.core.Submit(ev.group, ev.volume, ev.token, ev.reqs)
 	case evFrame:
 		e.core.FrameDone(ev.frame, ev.err)
 	case evRead:

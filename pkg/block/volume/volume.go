@@ -21,17 +21,24 @@ func (e *Engine) Volume(group ident.Group, id ident.Volume, size int64, token ui
 	return &Volume{engine: e, group: group, id: id, token: token, size: size}
 }
 
-// Submit hands requests to the engine. It never blocks: the front ends bound
-// what they have in flight.
+// Submit hands requests to the engine. It never blocks for long: the front ends
+// bound what they have in flight. A flush is done at once: every write that was
+// acknowledged is durable on the whole in-sync set already.
 func (v *Volume) Submit(batch []*disk.Request) {
-	ev := event{kind: evSubmit, group: v.group, volume: v.id, token: v.token}
-	if len(batch) == 1 {
-		ev.req = batch[0]
-	} else {
-		ev.reqs = append([]*disk.Request(nil), batch...)
+	rest := make([]*disk.Request, 0, len(batch))
+	for _, r := range batch {
+		if r.Op == disk.Flush || r.Op == disk.Cache {
+			r.Done(r)
+			continue
+		}
+		rest = append(rest, r)
 	}
+	if len(rest) == 0 {
+		return
+	}
+	ev := event{kind: evSubmit, group: v.group, volume: v.id, token: v.token, reqs: rest}
 	if !v.engine.post(ev) {
-		for _, r := range batch {
+		for _, r := range rest {
 			r.Err = disk.ErrClosed
 			r.Done(r)
 		}
