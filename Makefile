@@ -24,7 +24,7 @@ test: deps build lint arch ## everything: all tests, 2,000 seeds of the cluster,
 	BEFFROI_REQUIRE_TOOLS=1 BEFFROI_SEEDS=$(SEEDS) $(GO) test -timeout 35m $(PKGS)
 
 lab: deps build ## the pair and the witness as processes on this machine
-	@$(BIN)/counterguest -o out/counter.img 2>/dev/null || { mkdir -p out && $(BIN)/counterguest -o out/counter.img; }
+	@mkdir -p out && $(BIN)/counterguest -o out/counter.img
 	@$(BIN)/lab up --mode process
 
 run: lab ## start the pair and print what to open and try

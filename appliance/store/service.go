@@ -44,7 +44,6 @@ type Service struct {
 
 	mu    sync.Mutex // guards state
 	state *cluster.State
-	ready chan struct{} // closed when the first state came
 }
 
 // stopBound is how long a stop waits for clients and the disk.
@@ -84,7 +83,7 @@ func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, re
 	if !ok {
 		return errors.New("the witness has no block service")
 	}
-	s := &Service{dir: dir, node: n, ctl: ctl, log: log, ready: make(chan struct{}), begun: time.Now()}
+	s := &Service{dir: dir, node: n, ctl: ctl, log: log, begun: time.Now()}
 	cfg := volume.Config{Pair: n.Pair, Self: n.Self, Peer: twin.ID, Timing: Timing(timing)}
 	if s.engine, err = volume.Open(ctx, cfg, dev, clock.System{}, s.vote, log); err != nil {
 		return err
@@ -174,13 +173,9 @@ func (s *Service) watch(ctx context.Context) error {
 		}
 		after = st.Index
 		s.mu.Lock()
-		first := s.state == nil
 		s.state = st
 		s.mu.Unlock()
 		s.engine.Configure(Specs(st))
-		if first {
-			close(s.ready)
-		}
 	}
 	return nil
 }

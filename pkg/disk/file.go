@@ -57,8 +57,9 @@ func OpenFile(path string) (*File, error) {
 	return &File{f: f, path: path, size: size, direct: direct}, nil
 }
 
-// CreateFile makes a file of size bytes, all of them written, so that later
-// writes allocate nothing. It fails if the file exists.
+// CreateFile makes a file of size bytes that reads as zeros, with its space
+// reserved, so that later writes do not find the disk full. It fails if the file
+// exists.
 func CreateFile(path string, size int64) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

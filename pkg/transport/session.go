@@ -100,8 +100,7 @@ func (s *session) nudge() {
 // would cost more than writing.
 func (s *session) writeNow(parts [][]byte, size int) bool {
 	if err := s.writeBatch(s.stage, parts, []message{{size: size, parts: len(parts)}}); err != nil {
-		// The caller must not hear of the end from within its own call.
-		go s.peer.down(s, fmt.Errorf("write: %w", err))
+		s.end() // the reader notices and tells; the caller must not hear of it within its own call
 		return false
 	}
 	s.mu.Lock()

@@ -67,6 +67,11 @@ type Conf struct {
 	Lineage  uint64
 }
 
+// MaxBlock is the highest block number of a volume: 64 TiB, the largest volume
+// that the vote allows. A record beyond it would make the extent map grow
+// without bound.
+const MaxBlock = 1 << 34
+
 // MaxMembers bounds the in-sync set of a Conf.
 const MaxMembers = 8
 
@@ -225,7 +230,7 @@ func ParseTable(b []byte) (Record, []byte, error) {
 	switch {
 	case r.Kind < Write || r.Kind > Drop:
 		return Record{}, nil, fmt.Errorf("%w: %v", ErrMalformed, r.Kind)
-	case r.LBA > 1<<52 || r.Kind.Mapped() && r.Count == 0:
+	case r.LBA > MaxBlock || r.Kind.Mapped() && r.Count == 0:
 		return Record{}, nil, fmt.Errorf("%w: %v of %d blocks at %d", ErrMalformed, r.Kind, r.Count, r.LBA)
 	case r.Kind.HasPayload():
 		if r.Count > MaxBlocks || len(b) < 4*int(r.Count) {

@@ -205,7 +205,7 @@ func (g *group) streamToReturning(m join) {
 	}
 	if !mutant.forgetDiscarded {
 		for _, d := range m.discarded {
-			if d.lba < 1<<52 && d.count < 1<<52 {
+			if d.lba <= frame.MaxBlock && d.count <= frame.MaxBlock {
 				addRange(g.dirty, d.volume, d.lba, d.count)
 			}
 		}
