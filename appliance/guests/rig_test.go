@@ -157,7 +157,7 @@ func (q *stubborn) Submit(batch []*disk.Request) {
 	}
 	for _, r := range batch {
 		r.Err = err
-		r.Done(r)
+		disk.Finish(r)
 	}
 }
 

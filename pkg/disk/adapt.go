@@ -75,7 +75,7 @@ func (q *DeviceQueue) serve(ctx context.Context) error {
 			return nil
 		case r := <-q.work:
 			r.Err = q.perform(r)
-			r.Done(r)
+			Finish(r)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func (q *DeviceQueue) Submit(batch []*Request) {
 		case q.work <- r:
 		case <-q.tasks.Context().Done():
 			r.Err = ErrClosed
-			r.Done(r)
+			Finish(r)
 		}
 	}
 }

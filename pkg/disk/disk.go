@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"io"
+	"slices"
 )
 
 // BlockSize is the unit of the product: checksums, maps and alignment, bytes.
@@ -87,8 +88,8 @@ type Extent struct {
 
 // Request is one operation on a Queue. The submitter fills the first block of
 // fields and must not touch the request, nor Data, until Done was called. The
-// queue fills the second block and then calls Done exactly once, on a goroutine
-// of its own: Done must not block.
+// queue fills the second block and then ends it with Finish, which calls Done
+// exactly once, on a goroutine of the queue's choice: Done must not block.
 type Request struct {
 	Op    Op
 	Flags Flags
@@ -96,9 +97,35 @@ type Request struct {
 	Len   int64  // bytes; len(Data) for Read and Write
 	Data  []byte // Read: filled; Write: read
 	Done  func(*Request)
+	Sink  Sink // may be nil
 
 	Err     error    // wraps one of the errors of this package, or anything for an I/O error
 	Extents []Extent // Status: covers the range from Off, at least one when Err is nil
+}
+
+// Sink answers for many requests at a time: what Done gathered is sent when the
+// queue has no more to say.
+type Sink interface {
+	// Settle is called after one or more requests of this sink were done. It must
+	// not block.
+	Settle()
+}
+
+// Finish ends requests: it calls Done of each, then once Settle of each sink. A
+// queue ends its requests through Finish only.
+func Finish(batch ...*Request) {
+	var few [4]Sink
+	sinks := few[:0]
+	for _, r := range batch {
+		s := r.Sink // Done may give the request to another
+		r.Done(r)
+		if s != nil && !slices.Contains(sinks, s) {
+			sinks = append(sinks, s)
+		}
+	}
+	for _, s := range sinks {
+		s.Settle()
+	}
 }
 
 // Queue is the asynchronous face of a block device. Requests of one Submit, and

@@ -61,7 +61,7 @@ func (q *touchy) Submit(batch []*disk.Request) {
 	}
 	for _, r := range batch {
 		r.Err = err
-		r.Done(r)
+		disk.Finish(r)
 	}
 }
 

@@ -119,9 +119,7 @@ func (s *solo) work() {
 		for _, p := range r.Proposals {
 			s.vote(p)
 		}
-		for _, d := range r.Done {
-			d.Done(d)
-		}
+		disk.Finish(r.Done...)
 	}
 }
 

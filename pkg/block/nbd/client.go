@@ -138,7 +138,7 @@ func (c *Client) Submit(batch []*disk.Request) {
 	for _, r := range batch {
 		if done, err := c.settleHere(r); done {
 			r.Err = err
-			r.Done(r)
+			disk.Finish(r)
 			continue
 		}
 		l.submit(r)
@@ -236,7 +236,7 @@ func (k *call) end(err error) {
 		err = first
 	}
 	k.req.Err = err
-	k.req.Done(k.req)
+	disk.Finish(k.req)
 }
 
 func (k *call) header(cookie uint64) request {

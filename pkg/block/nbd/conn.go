@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,8 +18,9 @@ import (
 // which become one Submit.
 const readBuffer = 256 << 10
 
-// conn is one connection. Its reader owns buf, batch, ops and the negotiated fields;
-// its writer owns out and vec.
+// conn is one connection. Its reader owns buf, batch, ops and the negotiated fields.
+// It is the disk.Sink of its requests: whoever finished some sends the replies, if
+// the socket takes them at once; the writer goroutine sends what is left.
 type conn struct {
 	srv *Server
 	nc  net.Conn
@@ -39,23 +41,29 @@ type conn struct {
 	batch []*disk.Request // gathered for one Submit
 	ops   []*op           // the same
 
-	out []byte
-	vec net.Buffers
+	raw syscall.RawConn // nil: only the writer sends
+
+	// Of whoever is sending.
+	out  []byte
+	vec  net.Buffers
+	rest []byte // the part of out that the socket did not take
 
 	settled chan struct{} // closed when ended and queued is 0
 	closed  chan struct{} // closed when the socket is
 
-	mu       sync.Mutex // guards what follows
-	work     sync.Cond  // the writer has something to do
-	room     sync.Cond  // the reader may go on
-	finished []*op      // in want of a reply
-	spare    []*op      // the writer's last list, empty
-	queued   int        // with the queue
-	inFlight int        // read and not yet replied to
-	bytes    int64      // payload of those
-	ended    bool       // nothing more is submitted
-	readDone bool       // the reader has returned
-	dead     bool       // nothing more is sent
+	mu        sync.Mutex // guards what follows
+	work      sync.Cond  // the writer has something to do
+	room      sync.Cond  // the reader may go on
+	sending   bool       // somebody sends
+	finished  []*op      // in want of a reply
+	readBytes int64      // bytes of read data in finished
+	spare     []*op      // the writer's last list, empty
+	queued    int        // with the queue
+	inFlight  int        // read and not yet replied to
+	bytes     int64      // payload of those
+	ended     bool       // nothing more is submitted
+	readDone  bool       // the reader has returned
+	dead      bool       // nothing more is sent
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -79,6 +87,7 @@ func (c *conn) run(ctx context.Context) error {
 	c.mu.Unlock()
 	if ok {
 		written := make(chan struct{})
+		c.prepareSend()
 		c.srv.tasks.Go("nbd writer", func(context.Context) error {
 			defer close(written)
 			c.write()
@@ -179,8 +188,8 @@ func (c *conn) isOver() bool {
 	return over
 }
 
-// finish is called by the queue, once for each submitted request. It must not
-// block.
+// finish is called by the queue, once for each submitted request; Settle follows.
+// It must not block.
 func (c *conn) finish(o *op) {
 	gone := false
 	if o.Err != nil {
@@ -201,9 +210,9 @@ func (c *conn) finish(o *op) {
 		c.inFlight--
 		c.bytes -= int64(len(o.Data))
 	} else {
-		c.finished = append(c.finished, o)
+		c.enqueueLocked(o)
 	}
-	if drop || len(c.finished) == 1 {
+	if drop {
 		c.work.Signal()
 	}
 	c.mu.Unlock()

@@ -11,11 +11,12 @@
 // One goroutine reads a connection, one writes it:
 //
 //	socket -> reader -> every request of its buffer -> one Queue.Submit
-//	socket <- writer <- list of finished requests   <- Request.Done
+//	socket <- whoever finished requests, else the writer <- Request.Done, Sink.Settle
 //
 // The reader copies a payload at most once (a large one is read straight into
-// its request); the writer sends all that finished since its last turn with one
-// system call. Requests and their buffers are pooled. Past Config.MaxInFlight
+// its request). Replies are sent by the goroutine that finished the requests, all
+// of a Settle with one system call that never waits; what the socket does not take
+// at once, and large read data, is left to the writer. Requests and their buffers are pooled. Past Config.MaxInFlight
 // requests or Config.MaxInFlightBytes the reader stops reading, so a client
 // that does not take its replies holds nothing but its own connection.
 //

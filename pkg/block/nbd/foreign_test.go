@@ -53,7 +53,9 @@ func uri(s *served, export string) string {
 // fioWrites returns writes per second of a run of fio.
 func fioWrites(t testing.TB, args ...string) float64 {
 	t.Helper()
-	out, err := exec.Command(tool(t, "fio"), append(args, "--output-format=json")...).Output()
+	cmd := exec.Command(tool(t, "fio"), append(args, "--output-format=json")...)
+	cmd.Dir = t.TempDir() // it leaves its state of verification where it runs
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("fio: %v\n%s", err, out)
 	}

@@ -52,7 +52,7 @@ func (l *lane) submit(r *disk.Request) {
 	l.mu.Unlock()
 	if closing {
 		r.Err = fmt.Errorf("nbd client: %w", disk.ErrClosed)
-		r.Done(r)
+		disk.Finish(r)
 	}
 }
 

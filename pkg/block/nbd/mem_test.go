@@ -45,6 +45,13 @@ func newMemory(t testing.TB, size int64) *memory {
 
 func (m *memory) Size() int64 { return int64(len(m.data)) }
 
+// at is the byte at an offset.
+func (m *memory) at(off int) byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.data[off]
+}
+
 func (m *memory) Submit(batch []*disk.Request) {
 	m.batches <- append([]*disk.Request(nil), batch...)
 }
@@ -89,7 +96,7 @@ func (m *memory) perform(r *disk.Request) {
 		m.seen = append(m.seen, disk.Request{Op: r.Op, Flags: r.Flags, Off: r.Off, Len: r.Len})
 	}
 	m.mu.Unlock()
-	r.Done(r)
+	disk.Finish(r)
 }
 
 func (m *memory) apply(r *disk.Request) {

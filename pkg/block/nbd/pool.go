@@ -55,6 +55,6 @@ func (p *pools) put(o *op) {
 	if o.class < 0 {
 		return
 	}
-	o.conn, o.Err, o.Extents, o.errno = nil, nil, nil, 0
+	o.conn, o.Sink, o.Err, o.Extents, o.errno = nil, nil, nil, nil, 0
 	p[o.class].Put(o)
 }

@@ -65,7 +65,7 @@ func (c *conn) accept(q request, payload int) error {
 		c.reserve(0)
 		o = c.srv.pools.get(0)
 	}
-	o.conn, o.cookie, o.flags, o.errno = c, q.cookie, q.flags, errno
+	o.conn, o.Sink, o.cookie, o.flags, o.errno = c, c, q.cookie, q.flags, errno
 	o.Op, o.Flags, o.Off, o.Len = kind, flags, int64(q.offset), int64(q.length)
 	if payload > 0 {
 		if err := c.payload(o, payload); err != nil {
@@ -195,9 +195,9 @@ func (c *conn) submit() {
 // refuseRequest answers without the queue.
 func (c *conn) refuseRequest(o *op) {
 	c.mu.Lock()
-	c.finished = append(c.finished, o)
-	c.work.Signal()
+	c.enqueueLocked(o)
 	c.mu.Unlock()
+	c.Settle()
 }
 
 // giveUp returns an op that will not be submitted.

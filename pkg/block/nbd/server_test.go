@@ -197,7 +197,7 @@ func TestDrainAnswersWhatIsInFlightAndTakesNothingNew(t *testing.T) {
 	if err := <-drained; err != nil {
 		t.Errorf("Drain = %v", err)
 	}
-	if m.data[8192] != 0 {
+	if m.at(8192) != 0 {
 		t.Error("a request that came after the drain was executed")
 	}
 }
@@ -239,8 +239,8 @@ func TestANewConnectionWaitsForTheRequestsOfADeadOne(t *testing.T) {
 	w := <-entered
 	w.write(2, 0, 2)
 	w.expect("67446698 00000000 0000000000000002")
-	if m.data[0] != 2 {
-		t.Errorf("block 0 holds %d; want the newer write", m.data[0])
+	if m.at(0) != 2 {
+		t.Errorf("block 0 holds %d; want the newer write", m.at(0))
 	}
 }
 
@@ -312,5 +312,37 @@ func TestTooManyConnectionsAreRefused(t *testing.T) {
 func TestTheServerRefusesABadConfiguration(t *testing.T) {
 	if err := (nbd.Config{MaxInFlight: -1, DrainWait: -1}).Validate(); err == nil || !strings.Contains(err.Error(), "MaxInFlight") || !strings.Contains(err.Error(), "DrainWait") {
 		t.Errorf("Validate = %v; want both faults", err)
+	}
+}
+
+// The socket fills and empties again and again, so replies are cut anywhere and
+// pass between whoever finished them and the writer.
+func TestASlowReaderGetsEveryReplyWhole(t *testing.T) {
+	const blocks, requests = 256, 3000
+	m := newMemory(t, blocks<<12)
+	for b := range blocks {
+		m.data[b<<12] = byte(b)
+	}
+	s := serve(t, nbd.Config{MaxInFlight: 128}, nbd.Export{Name: "v", Queue: m})
+	w := s.enter(t)
+	go func() {
+		for i := uint64(0); i < requests; i++ {
+			_, _ = w.Write(header(0, i, i%blocks<<12, 4096)) // the reader below notices what is missing
+		}
+	}()
+	seen := map[uint64]bool{}
+	reply := make([]byte, 16+4096)
+	for i := range requests {
+		if i%97 == 0 {
+			time.Sleep(3 * time.Millisecond) // the socket fills
+		}
+		if _, err := io.ReadFull(w, reply); err != nil {
+			t.Fatalf("reply %d: %v", i, err)
+		}
+		cookie := binary.BigEndian.Uint64(reply[8:])
+		if binary.BigEndian.Uint64(reply) != 0x67446698<<32 || seen[cookie] || reply[16] != byte(cookie%blocks) {
+			t.Fatalf("reply %d is %x for cookie %d (seen before: %v)", i, reply[:17], cookie, seen[cookie])
+		}
+		seen[cookie] = true
 	}
 }

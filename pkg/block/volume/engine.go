@@ -155,14 +155,12 @@ func (e *Engine) Close() error {
 // finish answers what the core holds and what was never handled.
 func (e *Engine) finish(left []event) {
 	e.core.Close()
-	for _, d := range e.core.Take().Done {
-		d.Done(d)
-	}
+	disk.Finish(e.core.Take().Done...)
 	for _, ev := range left {
 		for _, r := range ev.reqs {
 			r.Err = disk.ErrClosed
-			r.Done(r)
 		}
+		disk.Finish(ev.reqs...)
 	}
 }
 

@@ -158,9 +158,7 @@ func (e *Engine) act() {
 		if len(r.Sends) > 0 {
 			e.send(r.Sends)
 		}
-		for _, d := range r.Done {
-			d.Done(d)
-		}
+		disk.Finish(r.Done...)
 		for _, rd := range r.Reads {
 			e.startRead(rd)
 		}

@@ -26,13 +26,15 @@ func (e *Engine) Volume(group ident.Group, id ident.Volume, size int64, token ui
 // acknowledged is durable on the whole in-sync set already.
 func (v *Volume) Submit(batch []*disk.Request) {
 	rest := make([]*disk.Request, 0, len(batch))
+	done := batch[:0:0]
 	for _, r := range batch {
 		if r.Op == disk.Flush || r.Op == disk.Cache {
-			r.Done(r)
-			continue
+			done = append(done, r)
+		} else {
+			rest = append(rest, r)
 		}
-		rest = append(rest, r)
 	}
+	disk.Finish(done...)
 	if len(rest) == 0 {
 		return
 	}
@@ -40,8 +42,8 @@ func (v *Volume) Submit(batch []*disk.Request) {
 	if !v.engine.post(ev) {
 		for _, r := range rest {
 			r.Err = disk.ErrClosed
-			r.Done(r)
 		}
+		disk.Finish(rest...)
 	}
 }
 

@@ -171,7 +171,7 @@ type full struct{ disk.Queue }
 func (f full) Submit(batch []*disk.Request) {
 	for _, r := range batch {
 		r.Err = disk.ErrNoSpace
-		r.Done(r)
+		disk.Finish(r)
 	}
 }
 

@@ -218,9 +218,7 @@ func (n *node) drain() {
 		if r.Save != nil {
 			n.saveState(r.Save)
 		}
-		for _, d := range r.Done {
-			d.Done(d)
-		}
+		disk.Finish(r.Done...)
 	}
 }
 
