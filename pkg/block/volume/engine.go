@@ -20,6 +20,11 @@ import (
 // stopBound is how long Close waits for what is with the disk.
 const stopBound = 30 * time.Second
 
+// GCPercent is what a process that runs an Engine sets with debug.SetGCPercent.
+// The twin's messages are large and short-lived beside a small heap: at the
+// default of 100 the collector runs some forty times a second under load.
+const GCPercent = 400
+
 // readers is how many reads are with the device at once: enough to keep an NVMe
 // disk busy from the 16 requests a guest's connection has in flight.
 const readers = 16
