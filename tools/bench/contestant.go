@@ -22,11 +22,14 @@ type contestant struct {
 
 var contestants = []contestant{
 	{"bare", "the bare file, fdatasync after each write", nil},
-	{"qemu-nbd", "qemu-nbd on that file, a flush after each write; no mirror", func(b *bench) []*exec.Cmd {
-		return []*exec.Cmd{b.qemuNBD("raw", "front")}
+	{"qemu-nbd", "qemu-nbd on that file, every write durable when acknowledged; no mirror", func(b *bench) []*exec.Cmd {
+		return []*exec.Cmd{b.qemuNBD("raw", "front", "directsync")}
 	}},
-	{"quorum", "QEMU's quorum driver over two qemu-nbd: a mirror that exists", func(b *bench) []*exec.Cmd {
-		return []*exec.Cmd{b.qemuNBD("raw", "q1"), b.qemuNBD("raw2", "q2"), b.quorum()}
+	{"write-back", "the same with a volatile cache: a flush is sent after each write, but does not wait for it; not comparable", func(b *bench) []*exec.Cmd {
+		return []*exec.Cmd{b.qemuNBD("raw", "front", "none")}
+	}},
+	{"quorum", "QEMU's quorum driver over two qemu-nbd, written through: a mirror that exists", func(b *bench) []*exec.Cmd {
+		return []*exec.Cmd{b.qemuNBD("raw", "q1", "none"), b.qemuNBD("raw2", "q2", "none"), b.quorum()}
 	}},
 	{"solo", "our store, one copy", func(b *bench) []*exec.Cmd { return []*exec.Cmd{b.ours("1", "s1", "front", "", "")} }},
 	{"mirrored", "our store, mirrored: both replicas on the one disk, TLS between them", func(b *bench) []*exec.Cmd {
@@ -36,8 +39,8 @@ var contestants = []contestant{
 
 func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
 
-func (b *bench) qemuNBD(file, sock string) *exec.Cmd {
-	return exec.Command("qemu-nbd", "-f", "raw", "-x", "v", "-t", "-k", b.path(sock), "--cache=none", "--aio=io_uring", b.path(file))
+func (b *bench) qemuNBD(file, sock, cache string) *exec.Cmd {
+	return exec.Command("qemu-nbd", "-f", "raw", "-x", "v", "-t", "-k", b.path(sock), "--cache="+cache, "--aio=io_uring", b.path(file))
 }
 
 func (b *bench) quorum() *exec.Cmd {
@@ -46,7 +49,7 @@ func (b *bench) quorum() *exec.Cmd {
 	}
 	return exec.Command("qemu-storage-daemon", "--blockdev", child("n0", "q1"), "--blockdev", child("n1", "q2"),
 		"--blockdev", "driver=quorum,node-name=q,vote-threshold=2,children.0=n0,children.1=n1",
-		"--nbd-server", "addr.type=unix,addr.path="+b.path("front"), "--export", "type=nbd,id=e,node-name=q,name=v,writable=on")
+		"--nbd-server", "addr.type=unix,addr.path="+b.path("front"), "--export", "type=nbd,id=e,node-name=q,name=v,writable=on,writethrough=on")
 }
 
 func (b *bench) ours(self, store, sock, listen, peer string) *exec.Cmd {
@@ -62,7 +65,7 @@ func (b *bench) ours(self, store, sock, listen, peer string) *exec.Cmd {
 func (b *bench) prepare(c contestant) error {
 	files := map[string]int64{}
 	switch c.name {
-	case "bare", "qemu-nbd":
+	case "bare", "qemu-nbd", "write-back":
 		files["raw"] = volumeBytes
 	case "quorum":
 		files["raw"], files["raw2"] = volumeBytes, volumeBytes
@@ -120,7 +123,7 @@ func (b *bench) launch(ctx context.Context, c contestant) (stop func(), pids []i
 		}
 		started = append(started, cmd)
 		pids = append(pids, cmd.Process.Pid)
-		sock := map[string][]string{"qemu-nbd": {"front"}, "quorum": {"q1", "q2", "front"}, "solo": {"front"}, "mirrored": {"front", "twin"}}[c.name][i]
+		sock := map[string][]string{"qemu-nbd": {"front"}, "write-back": {"front"}, "quorum": {"q1", "q2", "front"}, "solo": {"front"}, "mirrored": {"front", "twin"}}[c.name][i]
 		if err := waitSocket(ctx, b.path(sock)); err != nil {
 			stop()
 			return nil, nil, fmt.Errorf("%s: %w", c.name, err)
