@@ -1,0 +1,162 @@
+package rootfs
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// module is one line of modules.list.
+type module struct {
+	path  string
+	needs []string
+}
+
+// Modules knows the modules of one folder and loads them.
+type Modules struct {
+	dir     string
+	known   map[string]module
+	aliases []alias
+	loaded  map[string]bool
+	load    func(path string) error // the kernel's door
+}
+
+type alias struct{ pattern, name string }
+
+// OpenModules reads the two lists in dir.
+func OpenModules(dir string) (*Modules, error) {
+	m := &Modules{dir: dir, known: map[string]module{}, loaded: map[string]bool{}, load: finit}
+	for name, parse := range map[string]func(io.Reader) error{"modules.list": m.readList, "modules.alias": m.readAliases} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("modules: %w", err)
+		}
+		err = errors.Join(parse(f), f.Close())
+		if err != nil {
+			return nil, fmt.Errorf("modules: %s: %w", name, err)
+		}
+	}
+	return m, nil
+}
+
+func (m *Modules) readList(r io.Reader) error {
+	s := bufio.NewScanner(r)
+	for s.Scan() {
+		w := strings.Fields(s.Text())
+		switch len(w) {
+		case 0:
+		case 2:
+			m.known[plain(w[0])] = module{path: w[1]}
+		case 3:
+			m.known[plain(w[0])] = module{path: w[1], needs: strings.Split(w[2], ",")}
+		default:
+			return fmt.Errorf("line %q: want NAME PATH [NEEDS]", s.Text())
+		}
+	}
+	return s.Err()
+}
+
+func (m *Modules) readAliases(r io.Reader) error {
+	s := bufio.NewScanner(r)
+	for s.Scan() {
+		if w := strings.Fields(s.Text()); len(w) == 3 && w[0] == "alias" {
+			m.aliases = append(m.aliases, alias{w[1], plain(w[2])})
+		}
+	}
+	return s.Err()
+}
+
+// plain is a module's name as the kernel writes it.
+func plain(name string) string { return strings.ReplaceAll(name, "-", "_") }
+
+// ErrNoModule is returned for a module that the image does not hold.
+var ErrNoModule = errors.New("no such module in the image")
+
+// Load loads a module after those it needs. A module that is part of the kernel,
+// or loaded already, is no error.
+func (m *Modules) Load(name string) error { return m.loadDepth(plain(name), 0) }
+
+func (m *Modules) loadDepth(name string, depth int) error {
+	if m.loaded[name] {
+		return nil
+	}
+	mod, ok := m.known[name]
+	if !ok {
+		return fmt.Errorf("%s: %w", name, ErrNoModule)
+	}
+	if depth > 32 {
+		return fmt.Errorf("module %s: needs go round in a circle", name)
+	}
+	for _, n := range mod.needs {
+		if err := m.loadDepth(plain(n), depth+1); err != nil {
+			return fmt.Errorf("module %s: %w", name, err)
+		}
+	}
+	if err := m.load(filepath.Join(m.dir, mod.path)); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("module %s: %w", name, err)
+	}
+	m.loaded[name] = true
+	return nil
+}
+
+func finit(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.FinitModule(int(f.Fd()), "", 0)
+}
+
+// For names the modules that drive a device, by its modalias.
+func (m *Modules) For(modalias string) []string {
+	var names []string
+	for _, a := range m.aliases {
+		if ok, err := path.Match(a.pattern, modalias); err == nil && ok {
+			names = append(names, a.name)
+		}
+	}
+	return names
+}
+
+// Coldplug loads the modules of every device below root (/sys/devices) and
+// returns those that it could not load. Loading one may make new devices appear,
+// so it goes round until nothing new is found, at most four times.
+func (m *Modules) Coldplug(root string) []error {
+	tried := map[string]bool{}
+	var faults []error
+	for range 4 {
+		news := false
+		_ = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+			if err != nil || d.Name() != "modalias" {
+				return nil // a device that went while we looked
+			}
+			b, err := os.ReadFile(p)
+			if err != nil {
+				return nil
+			}
+			for _, name := range m.For(strings.TrimSpace(string(b))) {
+				if tried[name] {
+					continue
+				}
+				tried[name], news = true, true
+				if err := m.Load(name); err != nil {
+					faults = append(faults, err)
+				}
+			}
+			return nil
+		})
+		if !news {
+			break
+		}
+	}
+	return faults
+}
