@@ -30,15 +30,16 @@ const (
 )
 
 // Watch is init's side: it listens for renewals and executes the fences until
-// ctx ends. killCitizen must not block.
-func Watch(ctx context.Context, d config.Dir, t lease.Timing, killCitizen func(), clk clock.Clock, log *slog.Logger) error {
+// ctx ends. killCitizen must not block. beat is called at every look at the
+// deadlines; false means that something that must be dead could not be killed.
+func Watch(ctx context.Context, d config.Dir, t lease.Timing, killCitizen func(), beat func(ok bool), clk clock.Clock, log *slog.Logger) error {
 	log = log.With("room", "fence")
 	conn, err := supervise.ListenDatagrams(d.Socket("init"))
 	if err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}
 	last, _ := Kept(d)
-	w := &watcher{dir: d, guard: NewGuard(t, last), clock: clk, log: log, killCitizen: killCitizen, renewals: make(chan Renewal)}
+	w := &watcher{dir: d, guard: NewGuard(t, last), clock: clk, log: log, killCitizen: killCitizen, beat: beat, renewals: make(chan Renewal)}
 	tasks := task.New(ctx)
 	tasks.Go("renewals", func(ctx context.Context) error { return w.hear(ctx, conn) })
 	tasks.Go("deadlines", w.keep)
@@ -56,6 +57,7 @@ type watcher struct {
 	clock       clock.Clock
 	log         *slog.Logger
 	killCitizen func()
+	beat        func(ok bool)
 	renewals    chan Renewal
 	kept        Renewal       // owned by keep
 	keptAt      clock.Instant // owned by keep
@@ -127,6 +129,8 @@ func (w *watcher) keepLast() {
 }
 
 func (w *watcher) do(work Work) {
+	ok := true
+	defer func() { w.beat(ok) }()
 	if passed := w.guard.Passed(w.clock.Now()); passed != w.passed {
 		w.passed = passed
 		w.log.Warn("fence", "passed", passed, "exposed", len(work.Guests))
@@ -134,6 +138,7 @@ func (w *watcher) do(work Work) {
 	for _, g := range work.Guests {
 		killed, err := Kill(g.Folder)
 		if err != nil {
+			ok = false
 			w.complain("an exposed guest cannot be killed", err)
 		} else if killed {
 			w.log.Warn("guest killed: nobody vouches for this node", "vm", g.Name)

@@ -36,6 +36,10 @@ type Config struct {
 	Binary string     // of all services
 	// Has lists the services that the binary knows; others are not started.
 	Has func(service string) bool
+	// Alive and Fenced, if not nil, are called many times a second: by the loop
+	// that keeps the services, and by the one that executes the fence, which says
+	// false when something that must be dead is not. A watchdog hangs on them.
+	Alive, Fenced func(ok bool)
 }
 
 // Validate reports all faults.
@@ -81,7 +85,7 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 	}
 	defer lock.Close()
 	s, err := supervise.New(supervise.Config{
-		Services: c.list(n.Me().Kind), Notify: c.Dir.Socket("notify"), Logs: c.Dir.Logs(),
+		Services: c.list(n.Me().Kind), Notify: c.Dir.Socket("notify"), Logs: c.Dir.Logs(), Beat: func() { told(c.Alive, true) },
 	}, clock.System{}, log)
 	if err != nil {
 		return err
@@ -90,7 +94,7 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 	tasks := task.New(context.WithoutCancel(ctx))
 	if n.Me().Kind == cluster.KindNode {
 		tasks.Go("fence", func(ctx context.Context) error {
-			return fence.Watch(ctx, c.Dir, timing, func() { s.KillNow(citizen) }, clock.System{}, log)
+			return fence.Watch(ctx, c.Dir, timing, func() { s.KillNow(citizen) }, func(ok bool) { told(c.Fenced, ok) }, clock.System{}, log)
 		})
 	}
 	stop, cancel := context.WithCancel(ctx)
@@ -100,6 +104,12 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 		return fmt.Errorf("init: %w", err)
 	}
 	return nil
+}
+
+func told(f func(bool), ok bool) {
+	if f != nil {
+		f(ok)
+	}
 }
 
 // takeFolder makes the run folder and keeps a second parent away.

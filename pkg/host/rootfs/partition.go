@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Partition is one partition of a disk, as the kernel names it.
@@ -84,4 +86,13 @@ func readPartition(dir string) (Partition, error) {
 	return Partition{
 		Name: values["PARTNAME"], Path: "/dev/" + values["DEVNAME"], Disk: "/dev/" + filepath.Base(filepath.Dir(real)), Number: number, Size: size * 512,
 	}, nil
+}
+
+// Reread makes the kernel take the partitions of a disk anew; none of them may be
+// in use.
+func Reread(disk *os.File) error {
+	if _, err := unix.IoctlRetInt(int(disk.Fd()), unix.BLKRRPART); err != nil {
+		return fmt.Errorf("read the partitions again: %w", err)
+	}
+	return nil
 }

@@ -50,6 +50,9 @@ type Config struct {
 	Notify   string    // where the notify socket is made
 	Logs     string    // folder; made if it is missing
 	LogBytes int64     // bound of one log file; 0: the default
+	// Beat, if not nil, is called at each turn of the loop: whoever feeds a
+	// watchdog learns from it that services are still looked after.
+	Beat func()
 }
 
 // Validate reports all faults.
@@ -212,6 +215,9 @@ func (s *Supervisor) loop(ctx context.Context, allReady func()) {
 				}
 			}
 			last = now
+			if s.cfg.Beat != nil {
+				s.cfg.Beat()
+			}
 			for _, c := range s.children {
 				s.step(c, Tick)
 			}
