@@ -1,0 +1,25 @@
+// Package netcfg brings a node's network into the state that its configuration
+// asks for.
+//
+//	Config + Cards --Assign--> Roles --MakePlan--> Plan
+//	                                                 |
+//	kernel ------------Observe------------> State    |
+//	   ^                                      |      |
+//	   +------------- Apply <--- Changes <----+------+
+//
+// Assign says which card plays which role: lan, fibre1, fibre2. MakePlan says
+// what must then be there: links, addresses, routes, kernel settings. Changes
+// compares that with what is there and gives the steps from one to the other. All
+// three are pure. Engine reads the kernel and executes the steps; to apply the
+// same configuration twice changes nothing.
+//
+// It owns every card that it gave a role (the alias "beffroi:ROLE" marks them, so
+// that a new process knows them again), the bridge of the guests and their taps,
+// and the routes it made (protocol 66). What it owns and no longer wants it
+// removes; what bears no such mark it never touches.
+//
+// Its children each do one more thing and join here only through values: dhcp
+// keeps a lease, serviceaddr holds the address that citizens know, probe finds out
+// which cable is plugged where, firewall says who may talk to whom. nstest gives
+// tests a network. netlink, raw sockets and nftables are used in this folder only.
+package netcfg
