@@ -1,0 +1,53 @@
+package initramfs
+
+import "fmt"
+
+// Users of the services; the numbers are part of the format of the state partition.
+var users = []struct {
+	name string
+	id   int
+}{{"root", 0}, {"beffroi-citizen", 200}, {"beffroi-console", 201}, {"beffroi-vm", 202}}
+
+// Programs are our parts of an appliance, as files.
+type Programs struct {
+	Init, Beffroi, Beffroictl []byte
+	Recovery                  []byte // many commands in one program, called by links
+}
+
+// Skeleton is the root folder around the programs.
+func Skeleton(p Programs, version string, mke2fs []byte) []Entry {
+	passwd, group := "", ""
+	for _, u := range users {
+		home := "/"
+		passwd += fmt.Sprintf("%s:x:%d:%d::%s:/beffroi/bin/sh\n", u.name, u.id, u.id, home)
+		group += fmt.Sprintf("%s:x:%d:\n", u.name, u.id)
+	}
+	entries := []Entry{
+		Program("init", p.Init),
+		Program("beffroi/bin/beffroi", p.Beffroi),
+		Program("beffroi/bin/beffroictl", p.Beffroictl),
+		device("dev/console", 0o600, 5, 1), device("dev/null", 0o666, 1, 3),
+		Folder("proc", 0o555), Folder("sys", 0o555), Folder("run", 0o755), Folder("state", 0o700),
+		Folder("tmp", 0o1777), Folder("usr", 0o755),
+		Link("lib", "usr/lib"), Link("lib64", "usr/lib64"), Link("bin", "usr/bin"), Link("sbin", "usr/sbin"),
+		File("etc/passwd", []byte(passwd)), File("etc/group", []byte(group)),
+		File("etc/hostname", []byte("beffroi\n")), File("etc/os-release", OSRelease(version)),
+		File("etc/nsswitch.conf", []byte("passwd: files\ngroup: files\nhosts: files dns\n")),
+		File("etc/hosts", []byte("127.0.0.1 localhost\n::1 localhost\n")),
+	}
+	if len(mke2fs) > 0 {
+		entries = append(entries, File("etc/mke2fs.conf", mke2fs))
+	}
+	if len(p.Recovery) > 0 {
+		entries = append(entries, Program("beffroi/bin/bb", p.Recovery), Link("beffroi/bin/sh", "gosh"), Link("beffroi/bin/less", "more"))
+		for _, c := range RecoveryCommands {
+			entries = append(entries, Link("beffroi/bin/"+c, "bb"))
+		}
+	}
+	return entries
+}
+
+// OSRelease is what the loader shows and sorts by.
+func OSRelease(version string) []byte {
+	return fmt.Appendf(nil, "ID=beffroi\nNAME=Beffroi\nPRETTY_NAME=\"Beffroi %s\"\nVERSION_ID=%s\nVERSION=%s\n", version, version, version)
+}
