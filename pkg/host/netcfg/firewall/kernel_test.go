@@ -1,0 +1,199 @@
+package firewall_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"beffroi.dev/pkg/host/netcfg"
+	"beffroi.dev/pkg/host/netcfg/firewall"
+	"beffroi.dev/pkg/host/netcfg/nstest"
+	"beffroi.dev/pkg/host/netcfg/serviceaddr"
+)
+
+type town struct{ node, citizen, twin, guest *nstest.Host }
+
+// build makes a node that holds the service address, with a citizen on its lan, its
+// twin on a fibre and a guest on its bridge, and a listener on every port of interest.
+func build(t *testing.T) town {
+	t.Helper()
+	w := town{nstest.New(t, "node"), nstest.New(t, "citizen"), nstest.New(t, "twin"), nstest.New(t, "guest")}
+	nstest.Cable(t, w.node, "eth0", w.citizen, "eth0")
+	nstest.Cable(t, w.node, "fib1", w.twin, "fib1")
+	nstest.Cable(t, w.node, "guest0", w.guest, "eth0")
+	w.citizen.Address(t, "eth0", "192.0.2.50/24", "2001:db8::50/64")
+	w.guest.Address(t, "eth0", "192.0.2.60/24")
+	w.twin.Address(t, "fib1", "10.77.1.2/30")
+	log := slog.New(slog.DiscardHandler)
+	service := netcfg.Service{Address: netip.MustParsePrefix("192.0.2.100/24"), Address6: netip.MustParsePrefix("2001:db8::100/64"), VirtualMAC: "02:be:ff:00:00:01"}
+	w.node.Do(t, func() error {
+		if _, err := netcfg.New(log, netcfg.Options{Virtual: true}).Apply(t.Context(), netcfg.Config{
+			Lan:    netcfg.Lan{Port: "eth0", Mode: "static", IPv6: "off", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")}},
+			Fibres: []netcfg.Fibre{{Name: "fibre1", Port: "fib1", Address: netip.MustParsePrefix("10.77.1.1/30"), MTU: 1500}}}); err != nil {
+			return err
+		}
+		h, err := serviceaddr.New(serviceaddr.Config{Lan: "br-lan", Service: service}, log)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = w.node.Run(h.Drop) })
+		if err := join("guest0", "br-lan"); err != nil {
+			return err
+		}
+		return h.Hold(t.Context())
+	})
+	for _, port := range []int{22, 80, 7000, 7001, 8443} {
+		listen(t, w.node, port)
+	}
+	for _, h := range []*nstest.Host{w.citizen, w.guest, w.twin} { // all may try to reach the fibre's address
+		h.Do(t, func() error {
+			links, err := netlink.LinkList()
+			if err != nil {
+				return err
+			}
+			via := net.ParseIP("192.0.2.10")
+			if h == w.twin {
+				via = net.ParseIP("10.77.1.1")
+			}
+			return netlink.RouteAdd(&netlink.Route{LinkIndex: links[len(links)-1].Attrs().Index, Gw: via, Dst: nil})
+		})
+	}
+	return w
+}
+
+func join(port, bridge string) error {
+	p, err := netlink.LinkByName(port)
+	if err != nil {
+		return err
+	}
+	br, err := netlink.LinkByName(bridge)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetMaster(p, br)
+}
+
+func listen(t *testing.T, h *nstest.Host, port int) {
+	t.Helper()
+	h.Do(t, func() error {
+		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if err == nil {
+			t.Cleanup(func() { _ = l.Close() })
+		}
+		return err
+	})
+}
+
+func reaches(h *nstest.Host, addr string) bool {
+	return h.Run(func() error {
+		c, err := net.DialTimeout("tcp", addr, 60*time.Millisecond)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
+	}) == nil
+}
+
+func rules() firewall.Config {
+	return firewall.Config{Lan: "br-lan", Service: serviceaddr.LinkName,
+		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("2001:db8::100")},
+		Fibres:    []firewall.Fibre{{Link: "fib1", Address: netip.MustParsePrefix("10.77.1.1/30")}},
+		Console:   []uint16{8443}, Votes: []uint16{7000}, Data: []uint16{7001}}
+}
+
+func TestWhoReachesWhat(t *testing.T) {
+	w := build(t)
+	w.node.Do(t, func() error { return firewall.Install(rules()) })
+	for _, tc := range []struct {
+		from *nstest.Host
+		to   string
+		want bool
+	}{
+		{w.citizen, "192.0.2.100:80", true},
+		{w.citizen, "[2001:db8::100]:80", true},
+		{w.citizen, "192.0.2.10:80", true},
+		{w.citizen, "192.0.2.10:8443", true},
+		{w.citizen, "192.0.2.10:7000", true},
+		{w.citizen, "192.0.2.10:7001", false},  // data: fibres only
+		{w.citizen, "192.0.2.10:22", false},    // nobody's
+		{w.citizen, "192.0.2.100:8443", false}, // no console at the service address
+		{w.citizen, "[2001:db8::100]:8443", false},
+		{w.citizen, "10.77.1.1:7001", false}, // the fibre's address through the lan
+		{w.citizen, "10.77.1.1:80", false},
+		{w.citizen, "10.77.1.2:7001", false}, // nothing is forwarded
+		{w.guest, "192.0.2.100:80", true},
+		{w.guest, "192.0.2.50:9", false},
+		{w.guest, "10.77.1.1:7001", false},
+		{w.twin, "10.77.1.1:7001", true},
+		{w.twin, "10.77.1.1:8443", false},
+		{w.twin, "10.77.1.1:80", false},
+		{w.twin, "192.0.2.10:80", false}, // the lan's address through the fibre
+		{w.twin, "192.0.2.50:80", false},
+	} {
+		if got := reaches(tc.from, tc.to); got != tc.want {
+			t.Errorf("%s reaches %s: %v; want %v", tc.from.Name, tc.to, got, tc.want)
+		}
+	}
+	w.node.Do(t, func() error {
+		counts, err := firewall.Drops()
+		for _, c := range []string{firewall.DropLan, firewall.DropService, firewall.DropFibre, firewall.DropCrossed} {
+			if counts[c] == 0 {
+				t.Errorf("%s counts nothing in %v", c, counts)
+			}
+		}
+		return err
+	})
+}
+
+func TestGuestsAndTheNodesOwnConnectionsAreNotHindered(t *testing.T) {
+	w := build(t)
+	w.node.Do(t, func() error { return firewall.Install(rules()) })
+	listen(t, w.citizen, 25)
+	listen(t, w.twin, 7001)
+	for _, tc := range []struct {
+		from *nstest.Host
+		to   string
+	}{{w.guest, "192.0.2.50:25"}, {w.node, "192.0.2.50:25"}, {w.node, "10.77.1.2:7001"}, {w.node, "127.0.0.1:22"}} {
+		if !reaches(tc.from, tc.to) {
+			t.Errorf("%s does not reach %s", tc.from.Name, tc.to)
+		}
+	}
+}
+
+func TestInstallReplacesAndTheCountsGoOn(t *testing.T) {
+	w := build(t)
+	c := rules()
+	w.node.Do(t, func() error { return firewall.Install(c) })
+	if reaches(w.citizen, "192.0.2.10:22") {
+		t.Error("port 22 is open")
+	}
+	c.Console = append(c.Console, 22)
+	w.node.Do(t, func() error {
+		if err := firewall.Install(c); err != nil {
+			return err
+		}
+		counts, err := firewall.Drops()
+		if counts[firewall.DropLan] == 0 {
+			t.Errorf("counts %v after a second Install; want the first one's kept", counts)
+		}
+		return err
+	})
+	if !reaches(w.citizen, "192.0.2.10:22") {
+		t.Error("port 22 is closed after an Install that opens it")
+	}
+	c.Console[0] = 0
+	w.node.Do(t, func() error {
+		if err := firewall.Install(c); err == nil {
+			t.Error("an invalid configuration was installed")
+		}
+		return firewall.Remove()
+	})
+	if !reaches(w.citizen, "192.0.2.10:7001") {
+		t.Error("closed after Remove")
+	}
+}
