@@ -40,6 +40,9 @@ type Config struct {
 	// that keeps the services, and by the one that executes the fence, which says
 	// false when something that must be dead is not. A watchdog hangs on them.
 	Alive, Fenced func(ok bool)
+	// DropAddress, if not nil, takes the service address off the node after the
+	// citizen service was killed by the fence. It must not block for long.
+	DropAddress func() error
 }
 
 // Validate reports all faults.
@@ -94,7 +97,7 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 	tasks := task.New(context.WithoutCancel(ctx))
 	if n.Me().Kind == cluster.KindNode {
 		tasks.Go("fence", func(ctx context.Context) error {
-			return fence.Watch(ctx, c.Dir, timing, func() { s.KillNow(citizen) }, func(ok bool) { told(c.Fenced, ok) }, clock.System{}, log)
+			return fence.Watch(ctx, c.Dir, timing, func() { c.endCitizen(s, log) }, func(ok bool) { told(c.Fenced, ok) }, clock.System{}, log)
 		})
 	}
 	stop, cancel := context.WithCancel(ctx)
@@ -104,6 +107,18 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 		return fmt.Errorf("init: %w", err)
 	}
 	return nil
+}
+
+// endCitizen executes the fence of the service address.
+func (c *Config) endCitizen(s *supervise.Supervisor, log *slog.Logger) {
+	s.KillNow(citizen)
+	if c.DropAddress == nil {
+		return
+	}
+	if err := c.DropAddress(); err != nil {
+		log.Error("the service address cannot be taken off this node", "cause", err)
+		told(c.Fenced, false)
+	}
 }
 
 func told(f func(bool), ok bool) {

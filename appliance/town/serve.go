@@ -83,6 +83,16 @@ func (t *Town) hold(ctx context.Context) error {
 		cancel()
 		_ = svc.Close() // it cannot write any more; recovery on the other node needs nothing of it
 	}()
+	if t.addr != nil {
+		if err := t.addr.Hold(ctx); err != nil {
+			return err
+		}
+		defer func() {
+			if err := t.addr.Drop(); err != nil {
+				t.log.Error("the service address cannot be given back; init's fence will", "error", err)
+			}
+		}()
+	}
 	l, err := bind(ctx, t.node.Citizen.Service)
 	if err != nil {
 		return err

@@ -29,6 +29,13 @@ type Controller interface {
 	Report(ctx context.Context, name string, part any) error
 }
 
+// Address is the service address of an appliance's network. A node that is a
+// process of somebody's machine has none: binding is enough there.
+type Address interface {
+	Hold(ctx context.Context) error
+	Drop() error
+}
+
 // stopBound is how long each step of a stop may take.
 const stopBound = 5 * time.Second
 
@@ -40,6 +47,7 @@ type Town struct {
 	log   *slog.Logger
 	front *front.Front
 	block *http.Client // of the block service
+	addr  Address      // nil: binding is enough
 
 	mu    sync.Mutex // guards all below
 	state *cluster.State
@@ -50,9 +58,9 @@ type Town struct {
 	tell  chan struct{}    // something to report at once
 }
 
-// Run runs the citizen service until ctx ends.
-func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, ready func(), log *slog.Logger) error {
-	t := &Town{dir: dir, node: n, ctl: ctl, log: log, kick: make(chan struct{}, 1), tell: make(chan struct{}, 1), cause: "starting"}
+// Run runs the citizen service until ctx ends. addr may be nil.
+func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, addr Address, ready func(), log *slog.Logger) error {
+	t := &Town{dir: dir, node: n, ctl: ctl, addr: addr, log: log, kick: make(chan struct{}, 1), tell: make(chan struct{}, 1), cause: "starting"}
 	t.block = unixClient(dir.Socket("block"))
 	var err error
 	if t.front, err = front.New(ctx, front.DefaultConfig(), t.target, log); err != nil {

@@ -7,7 +7,8 @@
 //
 // Commands:
 //
-//	init      start the services of DIR, keep them running, execute the fences
+//	init      start the services of DIR, keep them running, execute the fences;
+//	          with --system alone: boot the appliance whose image this is
 //	node      the vote, and what this node should do
 //	block     the mirrored store and its NBD sockets
 //	vm        the virtual machines
@@ -36,4 +37,9 @@ var commands = map[string]func(*environment) error{
 	"witness": runWitness,
 }
 
-func main() { os.Exit(run(commands, os.Args[1:], os.Stderr)) }
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == "init" && os.Args[2] == "--system" {
+		os.Exit(runSystem())
+	}
+	os.Exit(run(commands, os.Args[1:], os.Stderr))
+}

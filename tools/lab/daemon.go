@@ -46,6 +46,7 @@ type daemon struct {
 	lab    Lab
 	binary string
 	fabric *fabric
+	wiring *wiring // of virtual machines; nil in process mode
 	log    *slog.Logger
 	mu     sync.Mutex // one verb at a time
 	stop   context.CancelFunc
@@ -67,7 +68,16 @@ func runDaemon(dir, binary string) error {
 			if err != nil {
 				return fmt.Errorf("link %s from %s to %s: %w", l.Path, m.Name, l.To, err)
 			}
-			go d.fabric.serve(ctx, ln, m.Name, l.To, l.Path, l.Target)
+			from := m.Name
+			if l.From != "" {
+				from = l.From
+			}
+			go d.fabric.serve(ctx, ln, from, l.To, l.Path, l.Target)
+		}
+	}
+	if lab.Mode == "vm" {
+		if d.wiring, err = wire(ctx, lab, vmForwards(lab)); err != nil {
+			return err
 		}
 	}
 	for _, m := range lab.Nodes {
@@ -134,10 +144,10 @@ func (d *daemon) power(a ask) error {
 	}
 	switch a.Verb {
 	case "kill":
-		d.fabric.power(m.Name, false) // the network goes silent first
+		d.silence(m.Name, false) // the network goes silent first
 		return kill(m)
 	case "start":
-		d.fabric.power(m.Name, true)
+		d.silence(m.Name, true)
 		return start(m, d.binary)
 	case "pause":
 		return pause(m)
@@ -154,7 +164,7 @@ func (d *daemon) link(a ask) error {
 	if a.Delay < 0 || a.Delay > 10*time.Second || a.Loss < 0 || a.Loss >= 1 {
 		return fmt.Errorf("shape: delay from 0 to 10s and loss from 0 to below 1, not %v and %v", a.Delay, a.Loss)
 	}
-	d.fabric.set(ways, func(s *shape) {
+	set := func(s *shape) {
 		switch a.Verb {
 		case "cut":
 			s.Cut = true
@@ -163,8 +173,20 @@ func (d *daemon) link(a ask) error {
 		default:
 			s.Delay, s.Loss = a.Delay, a.Loss
 		}
-	})
+	}
+	d.fabric.set(ways, set)
+	if d.wiring != nil {
+		d.wiring.set(ways, set)
+	}
 	return nil
+}
+
+// silence ends, or begins again, everything that a node says on the network.
+func (d *daemon) silence(node string, on bool) {
+	d.fabric.power(node, on)
+	if d.wiring != nil {
+		d.wiring.power(node, on)
+	}
 }
 
 // list names every way that is cut or shaped.

@@ -17,12 +17,15 @@ import (
 	"beffroi.dev/appliance/config"
 )
 
-// marker is the environment variable by which the lab finds all processes of a
-// machine, QEMU included.
+// marker is the environment variable by which the lab finds the processes of a
+// machine.
 const marker = "BEFFROI_LAB_NODE"
 
 // start powers a machine on: the parent of its services.
 func start(m Machine, binary string) error {
+	if m.Mode == "vm" {
+		return startVM(m)
+	}
 	if len(processes(m)) > 0 {
 		return fmt.Errorf("node %s runs already", m.Name)
 	}
@@ -62,15 +65,13 @@ func processes(m Machine) []int {
 	if err != nil {
 		return nil
 	}
-	want := []byte(marker + "=" + m.Dir)
 	var pids []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
-		if err != nil || !slices.ContainsFunc(bytes.Split(env, []byte{0}), func(v []byte) bool { return bytes.Equal(v, want) }) {
+		if !m.owns(filepath.Join("/proc", e.Name())) {
 			continue
 		}
 		if stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat")); err == nil && zombie(string(stat)) {
@@ -82,6 +83,21 @@ func processes(m Machine) []int {
 		return boolOrder(isParent(b)) - boolOrder(isParent(a))
 	})
 	return pids
+}
+
+// owns tells a machine's process by the marker in its environment; and a guest's
+// QEMU, which is given an environment of its own, by its folder.
+func (m Machine) owns(proc string) bool {
+	env, err := os.ReadFile(filepath.Join(proc, "environ"))
+	if err != nil {
+		return false
+	}
+	want := []byte(marker + "=" + m.Dir)
+	if slices.ContainsFunc(bytes.Split(env, []byte{0}), func(v []byte) bool { return bytes.Equal(v, want) }) {
+		return true
+	}
+	cwd, err := os.Readlink(filepath.Join(proc, "cwd"))
+	return err == nil && m.Guests != "" && strings.HasPrefix(cwd, m.Guests+string(filepath.Separator))
 }
 
 func boolOrder(b bool) int {
@@ -99,7 +115,7 @@ func zombie(stat string) bool {
 func isParent(pid int) bool {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	args := bytes.Split(b, []byte{0})
-	return len(args) > 1 && string(args[1]) == "init"
+	return len(args) > 1 && (string(args[1]) == "init" || strings.HasPrefix(filepath.Base(string(args[0])), "qemu-system") && string(args[1]) == "-nodefaults" && bytes.Contains(b, []byte("i6300esb")))
 }
 
 func sendAll(pids []int, s syscall.Signal) {
@@ -157,7 +173,7 @@ func resume(m Machine) error {
 // power of a machine: running, paused or off.
 func power(m Machine) string {
 	pids := processes(m)
-	if len(pids) == 0 {
+	if len(pids) == 0 || m.Mode == "vm" && !isParent(pids[0]) { // a disk without its machine
 		return "off"
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pids[0]))

@@ -48,12 +48,16 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, serial, logs or down")
 	}
 	verb := args[0]
+	if verb == "disk" {
+		return runDisk(args[1:])
+	}
 	fs := flag.NewFlagSet("lab "+verb, flag.ContinueOnError)
 	dir := fs.String("dir", "out/lab", "folder of the lab")
 	store := fs.Int64("store", 1024, "up: size of each node's store, MB")
-	profile := fs.String("profile", "lab", "up: timing profile")
+	profile := fs.String("profile", "", "up: timing profile; lab, and emulated for virtual machines")
 	binary := fs.String("beffroi", "bin/beffroi", "up: the program under test")
-	mode := fs.String("mode", "process", "up: process")
+	mode := fs.String("mode", "process", "up: process, or vm")
+	image := fs.String("image", "out/image/beffroi.img", "up, vm mode: what is written to the nodes' disks")
 	asJSON := fs.Bool("json", false, "status: as JSON")
 	from := fs.String("from", "", "cut, heal, shape: only what leaves this node")
 	delay := fs.Duration("delay", 0, "shape: added to everything")
@@ -68,10 +72,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	switch verb {
 	case "up":
-		if *mode != "process" {
-			return fmt.Errorf("mode %q: only process is built", *mode)
+		if *mode != "process" && *mode != "vm" {
+			return fmt.Errorf("mode %q: use process or vm", *mode)
 		}
-		return up(ctx, options{dir: full, storeSize: *store << 20, profile: *profile}, *binary, out)
+		if *profile == "" {
+			*profile = map[string]string{"process": "lab", "vm": "emulated"}[*mode]
+		}
+		return up(ctx, options{dir: full, storeSize: *store << 20, profile: *profile, mode: *mode, image: *image}, *binary, out)
 	case "daemon":
 		return runDaemon(full, *binary)
 	}
@@ -154,7 +161,7 @@ func up(ctx context.Context, o options, binary string, out io.Writer) error {
 	if err := settle(ctx, lab, out); err != nil {
 		return fmt.Errorf("%w; the lab's daemon said last: %s", err, lastLine(filepath.Join(o.dir, "daemon.log")))
 	}
-	fmt.Fprintf(out, "\nThe pair is ready after %.1f s (profile %s, mode process).\n", time.Since(begun).Seconds(), lab.Profile)
+	fmt.Fprintf(out, "\nThe pair is ready after %.1f s (profile %s, mode %s).\n", time.Since(begun).Seconds(), lab.Profile, lab.Mode)
 	printHelp(lab, out)
 	return nil
 }
@@ -214,6 +221,9 @@ func show(lab Lab, verb string, words []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if verb == "serial" && m.Mode == "vm" {
+		return copyFile(filepath.Join(m.Dir, "serial.log"), out)
+	}
 	name := "machine"
 	if verb == "logs" && len(words) > 1 {
 		name = filepath.Base(words[1])
@@ -226,7 +236,11 @@ func show(lab Lab, verb string, words []string, out io.Writer) error {
 		}
 		return fmt.Errorf("no log %q; there are: %s", name, strings.Join(all, ", "))
 	}
-	f, err := os.Open(files[0])
+	return copyFile(files[0], out)
+}
+
+func copyFile(path string, out io.Writer) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}

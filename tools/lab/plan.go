@@ -21,7 +21,7 @@ import (
 // Lab is lab.json: the stable description of a running lab.
 type Lab struct {
 	Version   int       `json:"version"` // 1
-	Mode      string    `json:"mode"`    // process
+	Mode      string    `json:"mode"`    // process or vm
 	Profile   string    `json:"profile"` // of the timing
 	Dir       string    `json:"dir"`
 	Socket    string    `json:"socket"` // of the lab's own daemon
@@ -43,12 +43,15 @@ type Machine struct {
 	NBD     string     `json:"nbd_socket,omitempty"`
 	Control string     `json:"control_socket,omitempty"`
 	Guests  string     `json:"guests_dir,omitempty"` // NAME/qmp and NAME/serial below it
+	Serial  string     `json:"serial_socket,omitempty"`
+	QMP     string     `json:"qmp_socket,omitempty"`
 	Links   []Link     `json:"links"`
 }
 
 // Link is one way that a machine dials, through the lab's fabric.
 type Link struct {
 	Path   string `json:"path"`
+	From   string `json:"from,omitempty"` // vm mode: who dials, through the host
 	To     string `json:"to"`
 	Listen string `json:"listen"` // of the fabric
 	Target string `json:"target"` // of the machine
@@ -70,6 +73,8 @@ type options struct {
 	storeSize int64
 	profile   string
 	net       int
+	mode      string
+	image     string // vm mode: what is written to the disks
 }
 
 // freeNet finds a loopback net 127.N that no lab uses: neither the service address,
@@ -96,7 +101,7 @@ func makePlan(o options) (*plan, error) {
 	addr := func(host, port int) string { return fmt.Sprintf("127.%d.0.%d:%d", o.net, host, port) }
 	p := &plan{configs: map[string]*config.Node{}, keys: map[string]ed25519.PrivateKey{}}
 	p.lab = Lab{
-		Version: 1, Mode: "process", Profile: o.profile, Dir: o.dir, Socket: filepath.Join(o.dir, "lab.sock"),
+		Version: 1, Mode: o.mode, Profile: o.profile, Dir: o.dir, Socket: filepath.Join(o.dir, "lab.sock"),
 		Citizen: "http://" + addr(10, 8080), TokenFile: filepath.Join(o.dir, "token"), Password: filepath.Join(o.dir, "password"),
 	}
 	pair := ident.NewUUID()
@@ -107,7 +112,7 @@ func makePlan(o options) (*plan, error) {
 		if err != nil {
 			return nil, fmt.Errorf("make key: %w", err)
 		}
-		p.keys[name], ids[name] = key, ident.NewNode()
+		p.keys[name], ids[name] = key, newID(name)
 		m := config.Member{ID: ids[name], Name: name, Kind: cluster.KindNode, Site: []string{"principal", "secours", "témoin"}[i], PublicKey: pub}
 		if name == "witness" {
 			m.Kind = cluster.KindWitness
@@ -118,10 +123,24 @@ func makePlan(o options) (*plan, error) {
 		members[i] = m
 	}
 	port := 9000
+	if o.mode == "vm" {
+		p.addVMs(pair, o, members, addr, &port)
+		return p, nil
+	}
 	for i, name := range names {
 		p.addMachine(i, name, pair, o, members, addr, &port)
 	}
 	return p, nil
+}
+
+// newID makes the witness's identity the highest of the three: of two voters the
+// one with the lower identity dials, and nobody has to reach into the nodes' lan.
+func newID(name string) ident.Node {
+	id := ident.NewNode()
+	if name == "witness" {
+		return id | 1<<63
+	}
+	return id &^ (1 << 63)
 }
 
 // addMachine plans one machine: its configuration and its links.
@@ -179,7 +198,13 @@ func (p *plan) write(o options) error {
 			return fmt.Errorf("write secret: %w", err)
 		}
 	}
-	for _, m := range p.lab.Nodes {
+	for i, m := range p.lab.Nodes {
+		if m.Mode == "vm" {
+			if err := p.writeVM(m, i+1, o, token, password); err != nil {
+				return err
+			}
+			continue
+		}
 		d := config.Dir(m.Dir)
 		for _, dir := range []string{d.Run(), d.Vote(), d.Logs(), d.Guests(), d.Uploads()} {
 			if err := os.MkdirAll(dir, 0o700); err != nil {

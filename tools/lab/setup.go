@@ -15,8 +15,11 @@ import (
 	"beffroi.dev/pkg/quorum/cluster"
 )
 
-// readyBound is how long lab up waits for the pair.
-const readyBound = 60 * time.Second
+// How long lab up waits for the pair: processes, and machines that are emulated.
+const (
+	readyBound   = 60 * time.Second
+	vmReadyBound = 10 * time.Minute
+)
 
 // citizenBytes is the size of the citizen service's volume in the lab.
 const citizenBytes = 256 << 20
@@ -24,6 +27,9 @@ const citizenBytes = 256 << 20
 // settle waits until the pair votes, gives it what a new pair lacks (the citizen
 // service's group), and waits until citizens are served from a mirrored volume.
 func settle(ctx context.Context, lab Lab, out io.Writer) error {
+	if lab.Mode == "vm" {
+		return settleVMs(ctx, lab, out)
+	}
 	ctx, cancel := context.WithTimeout(ctx, readyBound)
 	defer cancel()
 	a, err := lab.machine("a")
@@ -120,8 +126,19 @@ Five things to try:
   1. File a report as a citizen, then:  bin/lab kill a   and file another one.
   2. bin/lab status                     who leads, what is in sync; bin/lab start a brings the node back.
   3. bin/lab cut fibre1; bin/lab cut fibre2     the primary goes on alone by vote; heal them and watch the resync.
-  4. bin/beffroictl --dir %s/a vm create compteur --image out/counter.img   a guest that counts; kill its node.
+  4. bin/beffroictl %s vm create compteur --image out/counter.img   a guest that counts; kill its node.
   5. bin/lab pause a; sleep 30; bin/lab resume a    a node that slept changes nothing.
 Stop with: bin/lab down
-`, lab.Citizen, lab.Console[0], strings.TrimSpace(string(password)), lab.Console[1], lab.Dir)
+`, lab.Citizen, lab.Console[0], strings.TrimSpace(string(password)), lab.Console[1], door(lab))
+	if lab.Mode == "vm" {
+		fmt.Fprintln(out, "The serial line of a node: bin/lab serial a (what it said), or connect to", lab.Nodes[0].Serial)
+	}
+}
+
+// door is how beffroictl reaches node a.
+func door(lab Lab) string {
+	if lab.Mode == "vm" {
+		return "--url " + lab.Nodes[0].API + " --token-file " + lab.TokenFile
+	}
+	return "--dir " + lab.Nodes[0].Dir
 }

@@ -73,7 +73,7 @@ func survey(ctx context.Context, lab Lab) map[string]status.Node {
 	var wg sync.WaitGroup
 	seen := map[string]status.Node{}
 	for _, m := range lab.Nodes {
-		if m.Control == "" || power(m) != "running" {
+		if m.API == "" || power(m) != "running" {
 			continue
 		}
 		wg.Add(1)
@@ -81,7 +81,7 @@ func survey(ctx context.Context, lab Lab) map[string]status.Node {
 			defer wg.Done()
 			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 			defer cancel()
-			if s, err := control.NewClient(m.Control).Status(ctx); err == nil {
+			if s, err := askStatus(ctx, lab, m); err == nil {
 				mu.Lock()
 				seen[m.Name] = s
 				mu.Unlock()
@@ -90,6 +90,17 @@ func survey(ctx context.Context, lab Lab) map[string]status.Node {
 	}
 	wg.Wait()
 	return seen
+}
+
+func askStatus(ctx context.Context, lab Lab, m Machine) (status.Node, error) {
+	if m.Mode != "vm" {
+		return control.NewClient(m.Control).Status(ctx)
+	}
+	r, err := newRemote(lab, m)
+	if err != nil {
+		return status.Node{}, err
+	}
+	return r.status(ctx)
 }
 
 // gather makes the lab's status of what its machines say.
@@ -101,7 +112,7 @@ func gather(ctx context.Context, lab Lab) Status {
 	for _, m := range lab.Nodes {
 		called[m.ID] = m.Name
 		s, ok := seen[m.Name]
-		n := NodeStatus{Name: m.Name, State: power(m), PIDs: processes(m), Ready: ok || m.Control == ""}
+		n := NodeStatus{Name: m.Name, State: power(m), PIDs: processes(m), Ready: ok || m.API == ""}
 		if n.PIDs == nil {
 			n.PIDs = []int{}
 		}

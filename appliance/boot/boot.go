@@ -1,0 +1,172 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/parent"
+	"beffroi.dev/pkg/host/netcfg"
+	"beffroi.dev/pkg/host/netcfg/serviceaddr"
+	"beffroi.dev/pkg/host/rootfs"
+	"beffroi.dev/pkg/task"
+)
+
+const (
+	// Dir is the state folder of an appliance's node.
+	Dir config.Dir = statePath + "/node"
+	// retry is the pause before a phase that must succeed is tried again.
+	retry     = 2 * time.Second
+	stopBound = 10 * time.Second
+)
+
+// PIDFile tells the serial console whom to ask for an end: SIGTERM powers off,
+// SIGUSR1 and SIGINT (Ctrl-Alt-Del) reboot.
+const PIDFile = "/run/beffroi/init.pid"
+
+// TableFile is where the serial console reads the boot's table.
+const TableFile = "/run/beffroi/boot.json"
+
+// Config says what the image holds.
+type Config struct {
+	Binary string                    // of all services
+	Has    func(service string) bool // the services that it knows
+}
+
+// Run is init on an appliance. It returns only when the machine cannot be ended.
+func Run(ctx context.Context, c Config, console io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	end := ends(cancel)
+	_ = rootfs.MountAll(rootfs.Kernel()) // there is no place for a log before; the phase does it again, and tells
+	release := ReadRelease("/etc/os-release")
+	out := logTo("/run/beffroi/init.log", console)
+	log := slog.New(slog.NewTextHandler(out, nil))
+	tasks := task.New(context.WithoutCancel(ctx))
+	s := &system{dir: Dir, release: release, out: out, log: log, feeder: newFeeder(tasks, log), net: netcfg.New(log, netcfg.Options{})}
+	must := func(name string, run func(context.Context) (string, error)) Phase {
+		return Phase{Name: name, Run: run, Must: true}
+	}
+	var seq *Sequence
+	seq = NewSequence(release.Version, TableFile, console, retry, []Phase{
+		must("mounts", s.mounts),
+		{Name: "board", Run: s.identify},
+		{Name: "modules", Run: s.loadModules},
+		{Name: "watchdog", Run: s.arm},
+		{Name: "console", Run: func(context.Context) (string, error) { return s.consoles(tasks, c) }},
+		must("userland", s.mountUserland),
+		must("disk", s.disk),
+		must("state", s.mountState),
+		must("identity", s.identity),
+		must("network", s.network),
+		{Name: "clock", Run: s.setClock},
+	})
+	if err := seq.Run(ctx); err == nil {
+		if err := s.services(ctx, c, seq); err != nil {
+			log.Error("services", "cause", err)
+		}
+	}
+	how := PowerOff
+	select {
+	case how = <-end:
+	default: // the services ended by themselves, which they never should
+		how = Reboot
+	}
+	s.feeder.disarm()
+	return errors.Join(tasks.Stop(stopBound), halt(how))
+}
+
+// services runs until the machine is to end. It begins where the phases end: when
+// init is started again after it was killed, it finds everything mounted.
+func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
+	s.feeder.watch()
+	return parent.Run(ctx, parent.Config{
+		Dir: s.dir, Binary: c.Binary, Has: c.Has,
+		DropAddress: serviceaddr.Stale,
+		Alive:       func(ok bool) { s.feeder.beat(&s.feeder.loop, ok) },
+		Fenced:      func(ok bool) { s.feeder.beat(&s.feeder.fence, ok) },
+	}, s.node, func() { seq.SetReady(uptime()) }, s.log)
+}
+
+// ends turns signals into an end of the machine.
+func ends(cancel context.CancelFunc) <-chan End {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGINT)
+	out := make(chan End, 1)
+	go func() { // as long as the machine lives
+		for s := range signals {
+			how := Reboot
+			if s == syscall.SIGTERM {
+				how = PowerOff
+			}
+			select {
+			case out <- how:
+			default: // it is on its way
+			}
+			cancel()
+		}
+	}()
+	return out
+}
+
+// logTo opens init's log in memory, or falls back to the console.
+func logTo(path string, console io.Writer) io.Writer {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return console
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return console
+	}
+	return f
+}
+
+// consoles starts the serial console on each terminal that is there, and keeps it.
+func (s *system) consoles(tasks *task.Group, c Config) (string, error) {
+	if err := os.WriteFile(PIDFile, []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+		return "", fmt.Errorf("init's process number: %w", err)
+	}
+	var note string
+	for _, tty := range s.board.Consoles {
+		f, err := os.OpenFile(tty, os.O_RDWR|syscall.O_NOCTTY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			continue
+		}
+		_ = f.Close()
+		note += filepath.Base(tty) + " "
+		tasks.Go("console "+tty, func(ctx context.Context) error { return keepConsole(ctx, c.Binary, tty, s.out, s.log) })
+	}
+	if note == "" {
+		return "", errors.New("this machine has no terminal")
+	}
+	return note, nil
+}
+
+func keepConsole(ctx context.Context, binary, tty string, out io.Writer, log *slog.Logger) error {
+	runtime.LockOSThread() // PDEATHSIG belongs to the thread that starts the child
+	defer runtime.UnlockOSThread()
+	for ctx.Err() == nil {
+		cmd := exec.CommandContext(ctx, binary, "rescue", "--dir", string(Dir), "--tty", tty)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+		cmd.Stderr = out
+		if err := cmd.Run(); err != nil && ctx.Err() == nil {
+			log.Warn("serial console ended; it is started again", "tty", tty, "cause", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+	return nil
+}

@@ -1,0 +1,27 @@
+// Package boot is init on an appliance: it makes a running node of the image, and
+// keeps it.
+//
+// A boot is a table of phases, each with a name, a body and the rule what its
+// failure means. They run one after the other; a phase that must not fail is tried
+// again until it succeeds, because there is nobody who would press a button, and
+// says why on the console meanwhile.
+//
+//	mounts     what the kernel offers
+//	board      who made this machine, and what it needs
+//	modules    drivers of the board and of every device found
+//	watchdog   armed; from here on a machine that hangs is reset
+//	userland   the read-only image with QEMU
+//	disk       our partitions, grown to the disk
+//	state      its file system: checked, or made on a blank partition
+//	identity   the configuration, from the state or from a seed
+//	network    ports by role, addresses
+//	clock      not before the release was built
+//	services   node, block, vm, citizen, console: all ready
+//
+// The table is printable, and kept in run/boot.json for the serial console. The
+// console itself (rescue) is a child of its own, started as soon as there is a
+// terminal, kept for ever, and needed by nothing.
+//
+// The watchdog is fed while the boot moves and, later, while init's own loop runs;
+// see Feeder.
+package boot

@@ -1,0 +1,69 @@
+package boot
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// End is how a machine goes down.
+type End int
+
+// The ends.
+const (
+	PowerOff End = unix.LINUX_REBOOT_CMD_POWER_OFF
+	Reboot   End = unix.LINUX_REBOOT_CMD_RESTART
+)
+
+// grace is how long processes that are left get to end by themselves.
+const grace = 5 * time.Second
+
+// halt ends what is left of the machine, in order: processes, state, power. Its
+// services have stopped before.
+func halt(end End) error {
+	others(unix.SIGTERM)
+	for limit := time.Now().Add(grace); time.Now().Before(limit) && others(0) > 0; {
+		time.Sleep(50 * time.Millisecond)
+	}
+	others(unix.SIGKILL)
+	unix.Sync()
+	_ = unix.Unmount(statePath+"/node/run", unix.MNT_DETACH)
+	if err := unix.Unmount(statePath, 0); err != nil {
+		_ = unix.Mount("", statePath, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") // whoever holds it cannot write any more
+	}
+	unix.Sync()
+	if err := unix.Reboot(int(end)); err != nil {
+		return fmt.Errorf("end the machine: %w", err)
+	}
+	return nil
+}
+
+// others sends a signal to every process of user land but this one and process 1,
+// and returns how many there are.
+func others(sig unix.Signal) int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == 1 || pid == os.Getpid() || isKernel(pid) {
+			continue
+		}
+		if n++; sig != 0 {
+			_ = unix.Kill(pid, sig) // it may be gone
+		}
+	}
+	return n
+}
+
+// isKernel reports whether a process is a thread of the kernel, or a dead one.
+func isKernel(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err != nil || strings.Trim(string(b), "\x00") == ""
+}

@@ -1,0 +1,296 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/seed"
+	"beffroi.dev/board"
+	"beffroi.dev/board/catalog"
+	"beffroi.dev/pkg/host/layout"
+	"beffroi.dev/pkg/host/netcfg"
+	"beffroi.dev/pkg/host/rootfs"
+	"beffroi.dev/pkg/host/watchdog"
+)
+
+// Places of the image.
+const (
+	statePath  = "/state"
+	moduleRoot = "/modules"
+	userland   = "/usr.squashfs"
+	classBlock = "/sys/class/block"
+)
+
+// Names of our partitions; see pkg/host/layout.
+const (
+	seedName  = "beffroi-seed"
+	stateName = "beffroi-state"
+	storeName = "beffroi-store"
+)
+
+// watchdogTimeout is long beside every profile's fence: a guest that must die is
+// dead by then, or the machine is.
+const watchdogTimeout = 30 * time.Second
+
+// system is what the phases find out and make, in their order.
+type system struct {
+	dir      config.Dir
+	release  Release
+	out      io.Writer // of init and its consoles: a log in memory
+	log      *slog.Logger
+	board    board.Board
+	modules  *rootfs.Modules
+	feeder   *feeder
+	unpaired bool
+	node     *config.Node
+	store    rootfs.Partition
+	net      *netcfg.Engine
+}
+
+func (s *system) mounts(context.Context) (string, error) {
+	return "", rootfs.MountAll(rootfs.Kernel())
+}
+
+// identify reads who made this machine.
+func (s *system) identify(context.Context) (string, error) {
+	id := func(name string) string {
+		b, _ := os.ReadFile(filepath.Join("/sys/class/dmi/id", name)) // a machine without it is generic
+		return strings.TrimSpace(string(b))
+	}
+	s.board = catalog.Match(board.SMBIOS{Vendor: id("sys_vendor"), Product: id("product_name")})
+	return s.board.Name, nil
+}
+
+func (s *system) loadModules(context.Context) (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", err
+	}
+	var err error
+	if s.modules, err = rootfs.OpenModules(filepath.Join(moduleRoot, unix.ByteSliceToString(u.Release[:]))); err != nil {
+		return "", err
+	}
+	var faults []error
+	for _, name := range s.board.Modules {
+		if err := s.modules.Load(name); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	faults = append(faults, s.modules.Coldplug("/sys/devices")...)
+	// A driver that is missing or does not load is told, and the boot goes on: what
+	// needs it says so by itself.
+	return "", errors.Join(faults...)
+}
+
+func (s *system) arm(context.Context) (string, error) {
+	for _, name := range s.board.Watchdog {
+		if err := s.modules.Load(name); err == nil {
+			break
+		}
+	}
+	if err := settle("/dev/watchdog", 2*time.Second); err != nil {
+		return "", watchdog.ErrNone
+	}
+	w, err := watchdog.Open(watchdog.Config{Path: "/dev/watchdog", Timeout: watchdogTimeout})
+	if err != nil {
+		return "", err
+	}
+	s.feeder.start(w)
+	return fmt.Sprintf("%s, %v", w.Driver, w.Timeout), nil
+}
+
+// settle waits for a device to appear.
+func settle(path string, bound time.Duration) error {
+	for end := time.Now().Add(bound); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+func (s *system) mountUserland(context.Context) (string, error) {
+	for _, name := range []string{"loop", "squashfs"} {
+		if err := s.modules.Load(name); err != nil && !errors.Is(err, rootfs.ErrNoModule) {
+			return "", err
+		}
+	}
+	return "", rootfs.MountImage(userland, "/usr", "squashfs")
+}
+
+// disk finds the appliance's partitions and gives the store the rest of the disk.
+func (s *system) disk(context.Context) (string, error) {
+	state, err := s.partition(stateName)
+	if err != nil {
+		return "", err
+	}
+	f, err := os.OpenFile(state.Disk, os.O_RDWR, 0)
+	if err != nil {
+		return "", fmt.Errorf("open disk: %w", err)
+	}
+	defer f.Close()
+	size, err := f.Seek(0, 2)
+	if err != nil {
+		return "", fmt.Errorf("size of %s: %w", state.Disk, err)
+	}
+	grown, err := layout.Grow(f, size)
+	if err != nil {
+		return "", fmt.Errorf("partitions of %s: %w", state.Disk, err)
+	}
+	if grown {
+		if err := rootfs.Reread(f); err != nil {
+			return "", fmt.Errorf("partitions of %s: %w", state.Disk, err)
+		}
+	}
+	if s.store, err = rootfs.FindPartition(classBlock, storeName); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s, %d GB for volumes", state.Disk, s.store.Size>>30), nil
+}
+
+// partition waits a little for a disk that is slow to appear.
+func (s *system) partition(name string) (rootfs.Partition, error) {
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		p, err := rootfs.FindPartition(classBlock, name)
+		if err == nil || !errors.Is(err, rootfs.ErrNoPartition) || time.Now().After(end) {
+			return p, err
+		}
+	}
+}
+
+func (s *system) mountState(ctx context.Context) (string, error) {
+	p, err := rootfs.FindPartition(classBlock, stateName)
+	if err != nil {
+		return "", err
+	}
+	if err := s.modules.Load("ext4"); err != nil && !errors.Is(err, rootfs.ErrNoModule) {
+		return "", err
+	}
+	made, err := rootfs.MountState(ctx, p.Path, statePath)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(s.dir.Run(), 0o700); err != nil {
+		return "", fmt.Errorf("run folder: %w", err)
+	}
+	if err := rootfs.MountAll([]rootfs.Mount{{Source: "run", Target: s.dir.Run(), Type: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_NODEV, Data: "mode=0700,size=64m"}}); err != nil {
+		return "", err
+	}
+	if made {
+		return "made on a blank partition", nil
+	}
+	return "", nil
+}
+
+// identity finds who this node is: its own configuration, or a seed's.
+func (s *system) identity(context.Context) (string, error) {
+	if _, err := os.Stat(s.dir.Config()); errors.Is(err, os.ErrNotExist) {
+		if err := s.takeSeed(); errors.Is(err, seed.ErrNone) {
+			s.unpaired = true
+			return "unpaired: waiting for a seed", errUnpaired
+		} else if err != nil {
+			return "", err
+		}
+	}
+	s.unpaired = false
+	n, err := config.Load(s.dir)
+	if err != nil {
+		return "", err
+	}
+	if n.Store.Path == "" {
+		n.Store.Path = s.store.Path
+	}
+	s.node = n
+	if err := unix.Sethostname([]byte(n.Me().Name)); err != nil {
+		return "", fmt.Errorf("host name: %w", err)
+	}
+	return fmt.Sprintf("node %s, site %s", n.Me().Name, n.Me().Site), nil
+}
+
+var errUnpaired = errors.New("this node belongs to no pair yet")
+
+func (s *system) takeSeed() error {
+	p, err := rootfs.FindPartition(classBlock, seedName)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(p.Path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("open seed: %w", err)
+	}
+	defer f.Close()
+	sd, err := seed.Read(f)
+	if err != nil {
+		return err
+	}
+	if sd.Node.Store.Path == "" {
+		sd.Node.Store.Path = s.store.Path
+	}
+	if err := sd.Adopt(s.dir); err != nil {
+		return err
+	}
+	unix.Sync() // the configuration is safe before its source goes
+	return errors.Join(seed.Erase(f), f.Sync())
+}
+
+// setClock moves a clock that is before the release was built up to that time: a
+// dead battery must not make the node write files from 1970.
+func (s *system) setClock(context.Context) (string, error) {
+	if s.release.Built.IsZero() || !time.Now().Before(s.release.Built) {
+		return "", nil
+	}
+	was := time.Now()
+	tv := unix.NsecToTimeval(s.release.Built.UnixNano())
+	if err := unix.Settimeofday(&tv); err != nil {
+		return "", fmt.Errorf("set the clock: %w", err)
+	}
+	return fmt.Sprintf("was %s, before this release was built; the battery may be dead", was.Format(time.DateOnly)), nil
+}
+
+// Release is the image that runs.
+type Release struct {
+	Version string
+	Built   time.Time
+}
+
+// ReadRelease reads os-release: VERSION_ID, and BUILT in seconds since 1970.
+func ReadRelease(path string) Release {
+	var r Release
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return r
+	}
+	for line := range bytes.Lines(b) {
+		k, v, _ := strings.Cut(strings.TrimSpace(string(line)), "=")
+		v = strings.Trim(v, `"`)
+		switch k {
+		case "VERSION_ID":
+			r.Version = v
+		case "BUILT":
+			if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+				r.Built = time.Unix(n, 0)
+			}
+		}
+	}
+	return r
+}
+
+// uptime is how long the kernel has run.
+func uptime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}

@@ -1,0 +1,161 @@
+package boot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// State of a phase.
+type State string
+
+// The states.
+const (
+	Waiting State = "waiting"
+	Running State = "running"
+	Done    State = "done"
+	Failed  State = "failed"  // it is tried again
+	Skipped State = "skipped" // it failed, and the node goes on without it
+)
+
+// Phase is one step of a boot.
+type Phase struct {
+	Name string
+	Run  func(ctx context.Context) (note string, err error)
+	// Must says that the node cannot go on without it: it is tried again until it
+	// succeeds.
+	Must bool
+}
+
+// Line is what the table says of one phase.
+type Line struct {
+	Name    string  `json:"name"`
+	State   State   `json:"state"`
+	Seconds float64 `json:"seconds"`
+	Note    string  `json:"note,omitempty"`
+	Error   string  `json:"error,omitempty"`
+}
+
+// Table is the state of a boot, as run/boot.json holds it.
+type Table struct {
+	Version string `json:"version"` // of the release
+	Phases  []Line `json:"phases"`
+	// Ready is how long the kernel has run when all services were ready, seconds.
+	Ready float64 `json:"ready,omitempty"`
+}
+
+// Sequence runs phases. It owns the table.
+type Sequence struct {
+	phases []Phase
+	retry  time.Duration
+	out    io.Writer // the console; nil once another program draws there
+	file   string    // boot.json
+
+	mu    sync.Mutex // guards table
+	table Table
+}
+
+// NewSequence makes a sequence that writes its table to file after each change and
+// one line for each phase to out. A phase that must succeed is tried again after
+// retry.
+func NewSequence(version, file string, out io.Writer, retry time.Duration, phases []Phase) *Sequence {
+	s := &Sequence{phases: phases, retry: retry, out: out, file: file, table: Table{Version: version}}
+	for _, p := range phases {
+		s.table.Phases = append(s.table.Phases, Line{Name: p.Name, State: Waiting})
+	}
+	return s
+}
+
+// Table returns the state of the boot now.
+func (s *Sequence) Table() Table {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.table
+	t.Phases = append([]Line(nil), t.Phases...)
+	return t
+}
+
+// Run runs all phases; it ends early only with ctx.
+func (s *Sequence) Run(ctx context.Context) error {
+	for i := range s.phases {
+		for {
+			err := s.once(ctx, i)
+			if err == nil || !s.phases[i].Must {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("boot stopped in phase %s: %w", s.phases[i].Name, errors.Join(ctx.Err(), err))
+			case <-time.After(s.retry):
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *Sequence) once(ctx context.Context, i int) error {
+	p, begun := s.phases[i], time.Now()
+	s.set(i, Line{Name: p.Name, State: Running})
+	note, err := p.Run(ctx)
+	l := Line{Name: p.Name, State: Done, Seconds: time.Since(begun).Seconds(), Note: note}
+	if err != nil {
+		l.Error = err.Error()
+		if l.State = Failed; !p.Must {
+			l.State = Skipped
+		}
+	}
+	s.set(i, l)
+	if s.out != nil {
+		fmt.Fprintln(s.out, l)
+	}
+	return err
+}
+
+// String is the line as the console shows it.
+func (l Line) String() string {
+	text := l.Note
+	if l.Error != "" {
+		text = l.Error
+	}
+	return strings.TrimRight(fmt.Sprintf("%-10s %-8s %6.2f s  %s", l.Name, l.State, l.Seconds, text), " ")
+}
+
+func (s *Sequence) set(i int, l Line) {
+	s.mu.Lock()
+	s.table.Phases[i] = l
+	s.mu.Unlock()
+	s.save()
+}
+
+// SetReady records that all services are ready, once.
+func (s *Sequence) SetReady(uptime time.Duration) {
+	s.mu.Lock()
+	first := s.table.Ready == 0
+	if first {
+		s.table.Ready = uptime.Seconds()
+	}
+	s.mu.Unlock()
+	if first {
+		s.save()
+	}
+}
+
+// save writes the table for the serial console. Before its folder exists, or when
+// it is full, the table is only on the console.
+func (s *Sequence) save() {
+	b, err := json.Marshal(s.Table())
+	if err != nil {
+		return
+	}
+	tmp := s.file + ".new"
+	if os.MkdirAll(filepath.Dir(s.file), 0o755) == nil && os.WriteFile(tmp, b, 0o644) == nil {
+		_ = os.Rename(tmp, s.file)
+	}
+}

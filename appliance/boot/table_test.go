@@ -1,0 +1,71 @@
+package boot_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"beffroi.dev/appliance/boot"
+)
+
+func TestPhasesRunInOrderAndTheTableSaysWhatBecameOfThem(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "run", "boot.json")
+	var order []string
+	failures := 2
+	body := func(name, note string, err error) boot.Phase {
+		return boot.Phase{Name: name, Run: func(context.Context) (string, error) { order = append(order, name); return note, err }}
+	}
+	must := boot.Phase{Name: "disk", Must: true, Run: func(context.Context) (string, error) {
+		order = append(order, "disk")
+		if failures--; failures >= 0 {
+			return "", errors.New("no disk holds our partitions")
+		}
+		return "/dev/vda", nil
+	}}
+	var out bytes.Buffer
+	s := boot.NewSequence("1.0", file, &out, time.Millisecond, []boot.Phase{body("mounts", "", nil), body("watchdog", "", errors.New("none")), must})
+	if err := s.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.SetReady(3 * time.Second)
+	if got := strings.Join(order, " "); got != "mounts watchdog disk disk disk" {
+		t.Errorf("order: %s", got)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table boot.Table
+	if err := json.Unmarshal(b, &table); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []boot.State{boot.Done, boot.Skipped, boot.Done} {
+		if table.Phases[i].State != want {
+			t.Errorf("phase %s is %s; want %s", table.Phases[i].Name, table.Phases[i].State, want)
+		}
+	}
+	if table.Ready != 3 || table.Version != "1.0" || table.Phases[2].Note != "/dev/vda" {
+		t.Errorf("table: %+v", table)
+	}
+	if n := strings.Count(out.String(), "no disk holds our partitions"); n != 2 {
+		t.Errorf("the console heard of it %d times; want 2:\n%s", n, out.String())
+	}
+}
+
+func TestABootThatWaitsEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	s := boot.NewSequence("1.0", filepath.Join(t.TempDir(), "boot.json"), nil, time.Millisecond, []boot.Phase{
+		{Name: "state", Must: true, Run: func(context.Context) (string, error) { return "", errors.New("damaged") }},
+		{Name: "never", Run: func(context.Context) (string, error) { t.Error("it went on"); return "", nil }},
+	})
+	if err := s.Run(ctx); err == nil || !strings.Contains(err.Error(), "state") {
+		t.Errorf("Run = %v; want the phase it stopped in", err)
+	}
+}
