@@ -30,6 +30,11 @@ func BuildRecovery(ctx context.Context, dir, work string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The tool was built without a trace of where Go lies, and asks for it.
+	root, err := goTool(ctx, dir, "env", "GOROOT")
+	if err != nil {
+		return nil, err
+	}
 	out := filepath.Join(work, "bb")
 	args := []string{"-o", out}
 	for _, c := range RecoveryCommands {
@@ -37,7 +42,8 @@ func BuildRecovery(ctx context.Context, dir, work string) ([]byte, error) {
 	}
 	cmd := exec.CommandContext(ctx, tool, args...)
 	cmd.Dir = strings.TrimSpace(source)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=", "GOWORK=off", "TMPDIR="+work)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=", "GOWORK=off", "TMPDIR="+work,
+		"GOROOT="+strings.TrimSpace(root))
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("recovery commands: %w: %s", err, text)
 	}
