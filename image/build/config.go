@@ -2,88 +2,111 @@ package build
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"regexp"
-	"strconv"
-	"strings"
 	"time"
+
+	"beffroi.dev/image/packages"
 )
 
-// MaxKernelImage bounds the one file that a slot holds: two of them and one that is
-// being written have to fit on the ESP, and firmware reads it slowly.
-const MaxKernelImage = 90_000_000
+// MaxUKI is the size that the kernel image may have.
+const MaxUKI = 90_000_000
 
-// cmdline is the kernel's command line: quiet enough for a status screen on a
-// serial line, and a panic ends in a new start.
-const cmdline = "console=tty0 console=ttyS0,115200 panic=10 loglevel=4 rdinit=/init"
+// CommandLine is what the kernel is told. Quiet enough for a screen on the serial
+// line; a panic reboots.
+const CommandLine = "console=tty0 console=ttyS0,115200 panic=10 loglevel=4 rdinit=/init"
 
-// tries is how often the loader starts an image that has not yet proved good.
-const tries = 3
-
-// Config says what to build, from what and where.
+// Config says what to build, and where.
 type Config struct {
-	Version string
-	Source  string // our source
-	Out     string // the results
-	Cache   string // may be deleted at any time
-	Lock    string
-	Mirror  string // base URL
-	Key     string // PEM file of an RSA key; empty: a development key below Out
-	Cert    string // PEM file of its certificate
-	Built   int64  // the image's time, seconds since 1970; 0: see builtAt
+	Version   string
+	Source    string // folder with our source
+	Lock      string // file
+	Mirror    string // URL
+	Out       string // folder
+	Cache     string // folder
+	Key, Cert string // files in PEM; both empty: a development key
 }
 
-// names is what a version may be: it becomes part of file names and is compared.
-var names = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*(~?[a-z0-9]+)?$`)
+var version = regexp.MustCompile(`^[0-9]+(\.[0-9]+){0,3}([~-][a-z0-9.]+)?$`)
 
-// Validate reports a configuration that cannot be built.
+// Validate reports what is wrong with the configuration.
 func (c Config) Validate() error {
 	switch {
-	case !names.MatchString(c.Version):
-		return fmt.Errorf("build: version %q: want numbers with dots, like 1.4.0", c.Version)
-	case c.Source == "" || c.Out == "" || c.Cache == "" || c.Lock == "" || c.Mirror == "":
-		return errors.New("build: source, out, cache, lock and mirror are needed")
+	case !version.MatchString(c.Version):
+		return fmt.Errorf("version %q: want numbers and dots", c.Version)
+	case c.Source == "" || c.Lock == "" || c.Out == "" || c.Cache == "" || c.Mirror == "":
+		return errors.New("source, lock, mirror, out and cache are needed")
 	case (c.Key == "") != (c.Cert == ""):
-		return errors.New("build: a key needs its certificate, and the other way round")
-	case c.Built < 0:
-		return fmt.Errorf("build: %d is no time", c.Built)
+		return errors.New("a key and its certificate belong together")
 	}
 	return nil
 }
 
-// builtAt is the time that the image names as its own, and that its nodes take for
-// the earliest possible one. It must not come from this machine's clock.
-func (c Config) builtAt(ctx context.Context) (int64, error) {
-	if c.Built != 0 {
-		return c.Built, nil
+// builder is one build.
+type builder struct {
+	Config
+	lock    packages.Lock
+	cache   packages.Cache
+	started time.Time
+	log     io.Writer
+	self    string // hash of this program: another builder may build otherwise
+}
+
+// Run builds the image.
+func Run(ctx context.Context, c Config, log io.Writer) error {
+	if err := c.Validate(); err != nil {
+		return err
 	}
-	text := os.Getenv("SOURCE_DATE_EPOCH")
-	if text == "" {
-		cmd := exec.CommandContext(ctx, "git", "log", "-1", "--format=%ct")
-		cmd.Dir = c.Source
-		out, err := cmd.Output()
+	b := &builder{Config: c, started: time.Now(), log: log}
+	for _, p := range []*string{&b.Source, &b.Out, &b.Cache} {
+		abs, err := filepath.Abs(*p)
 		if err != nil {
-			return 0, errors.New("build: the image's time is unknown: set SOURCE_DATE_EPOCH, or build in a git repository")
+			return err
 		}
-		text = string(out)
+		*p = abs
 	}
-	at, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-	if err != nil || at <= 0 {
-		return 0, fmt.Errorf("build: SOURCE_DATE_EPOCH %q is no time", text)
+	var err error
+	if b.lock, err = packages.Load(c.Lock); err != nil {
+		return err
 	}
-	return at, nil
+	if b.self, err = selfHash(); err != nil {
+		return err
+	}
+	b.cache = packages.Cache{Dir: filepath.Join(b.Cache, "deb"), Base: c.Mirror}
+	if err := os.MkdirAll(b.Out, 0o755); err != nil {
+		return err
+	}
+	p, err := b.parts(ctx)
+	if err != nil {
+		return err
+	}
+	return b.join(p)
 }
 
-// progress tells what is being done, with the seconds since the beginning.
-type progress struct {
-	w     io.Writer
-	begun time.Time
+func selfHash() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(exe)
+	if err != nil {
+		return "", err
+	}
+	return hash(b), nil
 }
 
-func (p progress) say(format string, args ...any) {
-	fmt.Fprintf(p.w, "%6.1f s  %s\n", time.Since(p.begun).Seconds(), fmt.Sprintf(format, args...))
+func hash(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// say prints a line of progress with the seconds since the start.
+func (b *builder) say(format string, args ...any) {
+	fmt.Fprintf(b.log, "%6.1f s  %s\n", time.Since(b.started).Seconds(), fmt.Sprintf(format, args...))
 }

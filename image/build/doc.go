@@ -1,12 +1,12 @@
-// Package build puts the image of an appliance together: the parts that come from
-// Debian's packages (by the lock), our programs, the recovery shell, one signed
-// kernel image of all these, and a disk image around it. Beside the image it leaves
-// a manifest with the hash of every part and a bill of materials (CycloneDX).
+// Package build makes the image of an appliance: it fetches the locked packages,
+// makes the parts, and joins them to a signed kernel image on a partitioned disk.
 //
-// What takes long is kept in a cache by the hash of all it was made from, so that a
-// build after a change of ours takes as long as compiling.
+//	kernel     vmlinuz, chosen modules, microcode    from packages, kept
+//	userland   /usr.squashfs                         from packages, kept
+//	recovery   one program with u-root's commands    kept
+//	programs   init, beffroi, beffroictl             built each time
 //
-// The same inputs give the same bytes in whatever folder and at whatever time. The
-// inputs are the source, the lock, the version, the time that the image names as its
-// own, the key and the Go compiler.
+// What is kept lies in the cache by the hash of all that went into it, this
+// program included. Beside the image lie manifest.json, with the hash of every
+// part, and sbom.cdx.json.
 package build

@@ -17,42 +17,37 @@ import (
 	"beffroi.dev/pkg/host/uki"
 )
 
-// key reads the key that signs. Without one a development key is made once and
-// kept beside the image.
-func (j *job) key() (uki.Key, error) {
-	if err := os.MkdirAll(j.Cache, 0o755); err != nil {
-		return uki.Key{}, fmt.Errorf("build: %w", err)
+// key is the key that was given, or the development key of this folder.
+func (b *builder) key() (uki.Key, error) {
+	if b.Key != "" {
+		return readKey(b.Key, b.Cert)
 	}
-	dir := filepath.Join(j.Out, "keys")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return uki.Key{}, fmt.Errorf("build: %w", err)
-	}
-	key, cert := j.Key, j.Cert
-	if key == "" {
-		key, cert = filepath.Join(dir, "development.key"), filepath.Join(dir, "development.crt")
-		j.say("WARNING: signed with the development key %s; give -key and -cert for images that leave this machine", key)
-		if _, err := os.Stat(key); errors.Is(err, fs.ErrNotExist) {
-			if err := makeKey(key, cert); err != nil {
-				return uki.Key{}, err
-			}
+	dir := filepath.Join(b.Out, "keys")
+	private, cert := filepath.Join(dir, "development.key"), filepath.Join(dir, "development.pem")
+	if _, err := os.Stat(private); errors.Is(err, fs.ErrNotExist) {
+		if err := makeKey(dir, private, cert); err != nil {
+			return uki.Key{}, err
 		}
 	}
-	return loadKey(key, cert)
+	b.say("WARNING: signed with a development key (%s): not for a town's servers; give -key and -cert", private)
+	return readKey(private, cert)
 }
 
-func loadKey(key, cert string) (uki.Key, error) {
+func readKey(private, cert string) (uki.Key, error) {
 	var k uki.Key
-	der, err := readPEM(key)
+	der, err := readPEM(private)
 	if err != nil {
 		return k, err
 	}
-	if private, err := x509.ParsePKCS8PrivateKey(der); err == nil {
-		k.Private, _ = private.(*rsa.PrivateKey)
-	} else if k.Private, err = x509.ParsePKCS1PrivateKey(der); err != nil {
-		return k, fmt.Errorf("key %s: %w", key, err)
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		if parsed, err = x509.ParsePKCS1PrivateKey(der); err != nil {
+			return k, fmt.Errorf("key %s: %w", private, err)
+		}
 	}
-	if k.Private == nil {
-		return k, fmt.Errorf("key %s: want an RSA key, firmware knows no other", key)
+	var ok bool
+	if k.Private, ok = parsed.(*rsa.PrivateKey); !ok {
+		return k, fmt.Errorf("key %s: firmware only knows RSA", private)
 	}
 	if der, err = readPEM(cert); err != nil {
 		return k, err
@@ -66,39 +61,38 @@ func loadKey(key, cert string) (uki.Key, error) {
 func readPEM(file string) ([]byte, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("key: %w", err)
+		return nil, err
 	}
 	block, _ := pem.Decode(b)
 	if block == nil {
-		return nil, fmt.Errorf("key: %s holds no PEM block", file)
+		return nil, fmt.Errorf("%s: no PEM block", file)
 	}
 	return block.Bytes, nil
 }
 
-// makeKey makes a key and a certificate for itself. The certificate is written
-// first: a build that was cut off between the two makes both anew.
-func makeKey(key, cert string) error {
-	private, err := rsa.GenerateKey(rand.Reader, 2048)
+// makeKey makes a development key. Its certificate has no end that matters: firmware
+// looks at no clock.
+func makeKey(dir, private, cert string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		return fmt.Errorf("key: %w", err)
+		return err
 	}
-	from := time.Now().UTC().Truncate(time.Hour)
-	t := &x509.Certificate{SerialNumber: big.NewInt(from.Unix()), Subject: pkix.Name{CommonName: "Beffroi development key, not for production"},
-		NotBefore: from, NotAfter: from.AddDate(10, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, &private.PublicKey, private)
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Beffroi development"},
+		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2126, 1, 1, 0, 0, 0, 0, time.UTC),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}}
+	public, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	if err != nil {
-		return fmt.Errorf("key: %w", err)
+		return err
 	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return fmt.Errorf("key: %w", err)
+		return err
 	}
-	if err := os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
-		return fmt.Errorf("key: %w", err)
+	if err := os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: public}), 0o644); err != nil {
+		return err
 	}
-	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600); err != nil {
-		return fmt.Errorf("key: %w", err)
-	}
-	return nil
+	return os.WriteFile(private, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600)
 }
