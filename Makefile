@@ -4,11 +4,12 @@ GO    ?= go
 BIN   := bin
 PKGS  := ./...
 SEEDS ?= 2000
+VERSION ?= 0.1.0
 
-.PHONY: help deps build check test lab run race sim mutate fuzz lint arch bench cover clean
+.PHONY: help deps build image image-lock check test lab run race sim mutate fuzz lint arch bench cover clean
 
 help:   ## list the targets
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
 
 deps:   ## install what a fresh Debian 12 lacks (QEMU, fio, libnbd, chromium, ...); asks for root and says why
 	@tools/deps.sh
@@ -22,6 +23,14 @@ check: build lint arch ## build, lint, import law and short tests: under 3 minut
 
 test: deps build lint arch ## everything: all tests, 2,000 seeds of the cluster, foreign clients, a real browser
 	BEFFROI_REQUIRE_TOOLS=1 BEFFROI_SEEDS=$(SEEDS) $(GO) test -timeout 35m $(PKGS)
+
+image:  ## the appliance's disk image from locked Debian packages, without root: out/image/beffroi.img
+	@mkdir -p $(BIN) && $(GO) build -trimpath -buildvcs=false -o $(BIN)/mkimage ./cmd/mkimage
+	@$(BIN)/mkimage build -version $(VERSION)
+
+image-lock: ## resolve the image's Debian packages anew (image/packages/lock.json)
+	@mkdir -p $(BIN) && $(GO) build -trimpath -buildvcs=false -o $(BIN)/mkimage ./cmd/mkimage
+	@$(BIN)/mkimage lock
 
 lab: deps build ## the pair and the witness as processes on this machine
 	@mkdir -p out && $(BIN)/counterguest -o out/counter.img
@@ -42,7 +51,7 @@ fuzz:   ## each fuzz target for a while (FUZZTIME=30s)
 	@tools/fuzz.sh $(FUZZTIME)
 
 lint:   ## gofmt, vet and staticcheck
-	@out=$$(gofmt -l appliance cmd pkg tools); test -z "$$out" || { echo "not formatted: $$out"; exit 1; }
+	@out=$$(gofmt -l appliance board cmd image pkg tools); test -z "$$out" || { echo "not formatted: $$out"; exit 1; }
 	$(GO) vet $(PKGS)
 	$(GO) tool staticcheck $(PKGS)
 

@@ -26,6 +26,9 @@ type Board struct {
 	Consoles        []string // terminals, serial line first
 	Watchdog        []string // drivers to try, in order
 	Modules         []string // to load before devices are looked at
+	// Ports are the roles of the network cards, in the order of their addresses on the
+	// PCI bus, when nobody says otherwise; cards beyond have none.
+	Ports []string
 }
 
 // Matches reports whether the board is the one that the firmware describes.
@@ -39,13 +42,16 @@ func (b Board) Validate() error {
 	if b.Name == "" {
 		errs = append(errs, errors.New("no name"))
 	}
-	for what, list := range map[string][]string{"consoles": b.Consoles, "watchdog": b.Watchdog, "modules": b.Modules} {
+	for what, list := range map[string][]string{"consoles": b.Consoles, "watchdog": b.Watchdog, "modules": b.Modules, "ports": b.Ports} {
 		if len(list) == 0 {
 			errs = append(errs, fmt.Errorf("board %s: no %s", b.Name, what))
 		}
 	}
 	return errors.Join(errs...)
 }
+
+// Ports is the rule of a board that has no order of its own.
+func Ports() []string { return []string{"lan", "fibre1", "fibre2"} }
 
 // Common are the modules that every board needs before its devices are looked at,
 // because no device asks for them.

@@ -8,4 +8,5 @@ import "beffroi.dev/board"
 var Board = board.Board{
 	Name: "generic", Consoles: []string{"/dev/ttyS0", "/dev/tty1"},
 	Watchdog: []string{"iTCO_wdt", "sp5100_tco", "i6300esb", "softdog"}, Modules: board.Common(),
+	Ports: board.Ports(),
 }

@@ -7,4 +7,5 @@ import "beffroi.dev/board"
 var Board = board.Board{
 	Name: "qemuq35", Vendor: "QEMU", Product: "Standard PC (Q35",
 	Consoles: []string{"/dev/ttyS0", "/dev/tty1"}, Watchdog: []string{"i6300esb"}, Modules: append([]string{"virtio_pci", "virtio_blk", "virtio_net"}, board.Common()...),
+	Ports: board.Ports(),
 }
