@@ -187,3 +187,15 @@ func Eventually(t testing.TB, bound time.Duration, check func() error) {
 	}
 	t.Fatalf("not within %v: %v", bound, err)
 }
+
+// Down takes a card down, as a pulled plug does for the other end.
+func (h *Host) Down(t testing.TB, card string) {
+	t.Helper()
+	h.Do(t, func() error {
+		l, err := netlink.LinkByName(card)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetDown(l)
+	})
+}
