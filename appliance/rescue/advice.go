@@ -1,0 +1,138 @@
+package rescue
+
+import (
+	"slices"
+	"time"
+)
+
+// level is how urgent something is.
+type level int
+
+const (
+	fine level = iota
+	info
+	warning
+	urgent
+)
+
+// oldStore is when a store's report says nothing about now any more.
+const oldStore = 10 * time.Second
+
+// advice is one plain sentence and what to do: keys of the table.
+type advice struct {
+	level    level
+	what, do string
+	args     []any
+}
+
+// alarms orders what the node service reports by what a reader should do first.
+// Each code has its what.CODE and do.CODE in the table.
+var alarms = []struct {
+	code  string
+	level level
+}{
+	{"store-failed", urgent}, {"store-full", urgent}, {"twin-silent", urgent}, {"store-silent", urgent},
+	{"vm-paused", urgent}, {"vm-failed", urgent}, {"resync", info}, {"solo", warning},
+	{"link-down", warning}, {"witness-silent", warning}, {"vm-silent", warning},
+}
+
+// why says why the node waits, or what is wrong: the one most useful sentence.
+func why(s *Snapshot) advice {
+	for _, p := range s.Boot.Phases {
+		if p.State == "failed" {
+			return advice{urgent, "what.boot", "do.boot", []any{p.Name, p.Error}}
+		}
+	}
+	switch {
+	case s.Pairing.Known && !s.Pairing.Paired:
+		return advice{info, "what.unpaired", "do.unpaired", nil}
+	case s.Pair.Err != nil && !s.Pair.Known:
+		return advice{urgent, "what.node-silent", "do.node-silent", nil}
+	case !s.Pair.Known:
+		return advice{info, "what.unknown", "do.unknown", nil}
+	}
+	if a, ok := waits(&s.Pair); ok {
+		return a
+	}
+	if s.Pair.Err != nil {
+		return advice{urgent, "what.node-silent", "do.node-silent", nil}
+	}
+	for _, order := range alarms {
+		if i := slices.IndexFunc(s.Pair.Alarms, func(a Alarm) bool { return a.Code == order.code }); i >= 0 {
+			return advice{order.level, "what." + order.code, "do." + order.code, []any{s.Pair.Alarms[i].Object}}
+		}
+	}
+	for _, p := range s.Boot.Phases {
+		if p.State == "skipped" {
+			return advice{warning, "what.skipped", "do.skipped", []any{p.Name, p.Error}}
+		}
+	}
+	if len(s.Pair.Alarms) > 0 {
+		return advice{warning, "what.other", "do.other", []any{s.Pair.Alarms[0].Code}}
+	}
+	if s.Watchdog.Known && !s.Watchdog.Armed {
+		return advice{warning, "what.watchdog", "do.watchdog", nil}
+	}
+	for _, p := range s.Boot.Phases {
+		if p.State == "skipped" {
+			return advice{warning, "what.skipped", "do.skipped", []any{p.Name, p.Error}}
+		}
+	}
+	return advice{fine, "what.fine", "do.fine", nil}
+}
+
+// waits is what a node that cannot serve waits for.
+func waits(p *Pair) (advice, bool) {
+	twin, witness := p.twin(), p.witness()
+	if p.Store != nil && p.Store.Failed != "" {
+		return advice{urgent, "what.store-failed", "do.store-failed", []any{p.Self}}, true
+	}
+	switch {
+	case !p.Vouched && !twin.Up && !witness.Up:
+		return advice{urgent, "what.alone", "do.alone", []any{twin.Name, twin.Site}}, true
+	case !p.Vouched:
+		return advice{urgent, "what.no-majority", "do.no-majority", nil}, true
+	}
+	for _, g := range p.Groups {
+		// After a blackout the newest data may lie on the node that has not come back.
+		if !twin.Up && len(g.InSync) > 0 && !slices.Contains(g.InSync, p.Self) {
+			return advice{urgent, "what.behind", "do.behind", []any{twin.Name, g.Name}}, true
+		}
+	}
+	return advice{}, false
+}
+
+func (p *Pair) twin() Member {
+	return p.member(func(m Member) bool { return !m.Self && !m.Witness })
+}
+
+func (p *Pair) witness() Member { return p.member(func(m Member) bool { return m.Witness }) }
+
+func (p *Pair) member(is func(Member) bool) Member {
+	if i := slices.IndexFunc(p.Members, is); i >= 0 {
+		return p.Members[i]
+	}
+	return Member{}
+}
+
+// relief is who takes over when this node goes away.
+func relief(s *Snapshot) (key string, args []any) {
+	p := &s.Pair
+	twin := p.twin()
+	switch {
+	case s.Pairing.Known && !s.Pairing.Paired:
+		return "relief.unpaired", nil
+	case !p.Known || p.Err != nil:
+		return "relief.unknown", nil
+	case !twin.Up:
+		return "relief.none", []any{twin.Name}
+	case !p.witness().Up:
+		return "relief.nowitness", []any{twin.Name}
+	}
+	for _, g := range p.Groups {
+		if !slices.Contains(g.InSync, twin.Name) {
+			return "relief.behind", []any{twin.Name, g.Name}
+		}
+	}
+	return "relief.twin", []any{twin.Name}
+}

@@ -1,0 +1,41 @@
+package rescue
+
+import (
+	"net/netip"
+
+	"beffroi.dev/appliance/rescue/screen"
+)
+
+// networkView shows the ports and addresses. It changes nothing: the network of a
+// node is part of its configuration.
+type networkView struct{}
+
+func (networkView) title(m *Model) string               { return m.t("title.network") }
+func (networkView) key(m *Model, k screen.Key) []Effect { return turnPages(m, k) }
+
+func (networkView) draw(m *Model) content {
+	c := content{focus: -1}
+	c.body = m.ports(statusAt)
+	c.body = labelled(c.body, statusAt, m.t("row.gateway"), screen.Plain, m.gateway(m.snap.Net.Gateway))
+	if s := m.snap.Net.Service; s != "" {
+		c.body = labelled(c.body, statusAt, m.t("row.service"), screen.Plain, clip(s, 50))
+	}
+	c.gap()
+	if p := &m.snap.Pair; p.Known {
+		for i, l := range p.Links {
+			style := [...]screen.Style{screen.Warn, screen.Plain}[btoi(l.Up)]
+			text := join(known(m.Lang, "port.", clip(l.Path, 16))+" > "+clip(l.Peer, 20), m.t(yes(l.Up, "link.up", "link.cut")), yes(l.Data, m.t("link.data"), ""))
+			c.body = labelled(c.body, statusAt, yes(i == 0, m.t("row.links"), ""), style, text)
+		}
+		c.gap()
+	}
+	c.text(screen.Plain, m.t("net.how"))
+	return c
+}
+
+func (m *Model) gateway(a netip.Addr) string {
+	if !a.IsValid() {
+		return m.t("net.nogateway")
+	}
+	return a.String()
+}

@@ -1,0 +1,239 @@
+package rescue
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/control"
+	"beffroi.dev/pkg/quorum/cluster"
+)
+
+// Bounds of what is read from files that others write.
+const (
+	maxBootTable = 1 << 20
+	maxPhases    = 100
+	maxPorts     = 12
+	maxServices  = 30
+	statusBound  = 1500 * time.Millisecond
+)
+
+// System is the Source of a real node: its node service, its state folder, its
+// kernel. It keeps the last answer of the node service, so that what was known is
+// still shown when it dies.
+type System struct {
+	Dir      config.Dir
+	BootFile string // empty: run/boot.json of Dir
+	Version  string
+	// Password is the file with the hash of the shell's password.
+	Password string
+
+	client *control.Client
+	last   Pair
+}
+
+// Snapshot reads everything; not for concurrent use.
+func (s *System) Snapshot(ctx context.Context) Snapshot {
+	out := Snapshot{Host: s.host(), Boot: s.boot(), Net: s.net(), Logs: s.logs(), Watchdog: watchdog()}
+	if _, err := passwordHash(s.Password); err != nil {
+		out.NoShell = err
+	}
+	node, err := config.Load(s.Dir)
+	switch {
+	case err == nil:
+		out.Pairing = Pairing{Known: true, Paired: true}
+		out.Net.Service = node.Citizen.Service
+		out.Pair = s.pair(ctx)
+	case errors.Is(err, fs.ErrNotExist):
+		out.Pairing = Pairing{Known: true}
+	default:
+		out.Pairing.Err, out.Pair.Err = err, err
+	}
+	if node != nil {
+		out.Pair.Self = cmp.Or(out.Pair.Self, node.Me().Name)
+		out.Pair.Site = cmp.Or(out.Pair.Site, node.Me().Site)
+		out.Services = []string{"node", "block", "vm", "citizen", "console"}
+		if node.Me().Kind == cluster.KindWitness {
+			out.Services = []string{"witness"}
+		}
+	}
+	out.At = time.Now()
+	return out
+}
+
+func (s *System) pair(ctx context.Context) Pair {
+	if s.client == nil {
+		s.client = control.NewClient(s.Dir.Socket("node"))
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusBound)
+	defer cancel()
+	n, err := s.client.Status(ctx)
+	if err != nil {
+		s.last.Err = err
+		return s.last
+	}
+	s.last = fromStatus(&n)
+	return s.last
+}
+
+func (s *System) host() Host {
+	h := Host{ReleaseVersion: s.Version}
+	var errs []error
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		errs = append(errs, fmt.Errorf("uname: %w", err))
+	} else {
+		h.Name, h.Kernel = unix.ByteSliceToString(u.Nodename[:]), unix.ByteSliceToString(u.Release[:])
+	}
+	var seconds float64
+	if b, err := os.ReadFile("/proc/uptime"); err != nil {
+		errs = append(errs, err)
+	} else if _, err := fmt.Sscan(string(b), &seconds); err == nil {
+		h.Uptime = time.Duration(seconds * float64(time.Second))
+	}
+	if b, err := os.ReadFile("/proc/meminfo"); err != nil {
+		errs = append(errs, err)
+	} else {
+		h.MemoryBytes, h.MemoryFree = memory(string(b))
+	}
+	var f unix.Statfs_t
+	if err := unix.Statfs(string(s.Dir), &f); err != nil {
+		errs = append(errs, fmt.Errorf("state folder: %w", err))
+	} else {
+		h.StateBytes, h.StateFree = int64(f.Blocks)*f.Bsize, int64(f.Bavail)*f.Bsize
+	}
+	h.Err = errors.Join(errs...)
+	return h
+}
+
+// memory reads the kernel's table.
+func memory(table string) (whole, free int64) {
+	for l := range strings.Lines(table) {
+		name, rest, _ := strings.Cut(l, ":")
+		var kb int64
+		if _, err := fmt.Sscan(rest, &kb); err != nil {
+			continue
+		}
+		switch name {
+		case "MemTotal":
+			whole = kb << 10
+		case "MemAvailable":
+			free = kb << 10
+		}
+	}
+	return whole, free
+}
+
+// boot reads the table of phases that init writes.
+func (s *System) boot() (b Boot) {
+	f, err := os.Open(cmp.Or(s.BootFile, filepath.Join(s.Dir.Run(), "boot.json")))
+	if err != nil {
+		b.Err = err
+		return b
+	}
+	defer f.Close()
+	var table struct {
+		Version string
+		Phases  []Phase
+	}
+	if err := json.NewDecoder(io.LimitReader(f, maxBootTable)).Decode(&table); err != nil {
+		b.Err = fmt.Errorf("table of the boot: %w", err)
+		return b
+	}
+	b.Version, b.Phases = table.Version, table.Phases[:min(len(table.Phases), maxPhases)]
+	return b
+}
+
+// net lists the ports, those with a role first.
+func (s *System) net() (n Net) {
+	all, err := net.Interfaces()
+	if err != nil {
+		n.Err = err
+		return n
+	}
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback != 0 || strings.HasPrefix(i.Name, "tap") || strings.HasPrefix(i.Name, "veth") {
+			continue
+		}
+		p := Port{Name: i.Name, Up: i.Flags&net.FlagRunning != 0}
+		addresses, _ := i.Addrs() // of a port that has just gone: none
+		for _, a := range addresses {
+			if x, err := netip.ParsePrefix(a.String()); err == nil && !x.Addr().IsLinkLocalUnicast() {
+				p.Addresses = append(p.Addresses, x)
+			}
+		}
+		n.Ports = append(n.Ports, p)
+	}
+	role := func(p Port) int {
+		if i := slices.Index([]string{"lan", "fibre1", "fibre2"}, p.Name); i >= 0 {
+			return i
+		}
+		return 9
+	}
+	slices.SortStableFunc(n.Ports, func(a, b Port) int { return cmp.Compare(role(a), role(b)) })
+	n.Ports = n.Ports[:min(len(n.Ports), maxPorts)]
+	n.Gateway = gateway()
+	return n
+}
+
+// watchdog is the first hardware one, as the kernel's files show it.
+func watchdog() Watchdog {
+	read := func(name string) string {
+		b, _ := os.ReadFile("/sys/class/watchdog/watchdog0/" + name) // none: empty
+		return strings.TrimSpace(string(b))
+	}
+	state := read("state")
+	if state == "" {
+		return Watchdog{Known: notThere("/sys/class/watchdog/watchdog0")}
+	}
+	seconds, _ := strconv.Atoi(read("timeout"))
+	return Watchdog{Known: true, Armed: state == "active", Driver: read("identity"), Timeout: time.Duration(seconds) * time.Second}
+}
+
+func notThere(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// gateway is the kernel's default route, IPv4.
+func gateway() netip.Addr {
+	b, _ := os.ReadFile("/proc/net/route") // none: not known
+	for l := range strings.Lines(string(b)) {
+		f := strings.Fields(l)
+		var hop uint32
+		if len(f) < 3 || f[1] != "00000000" {
+			continue
+		}
+		if _, err := fmt.Sscanf(f[2], "%x", &hop); err == nil && hop != 0 { // in the byte order of this machine
+			return netip.AddrFrom4([4]byte{byte(hop), byte(hop >> 8), byte(hop >> 16), byte(hop >> 24)})
+		}
+	}
+	return netip.Addr{}
+}
+
+// logs are the services that have one, and init itself.
+func (s *System) logs() (all []string) {
+	if _, err := os.Stat(initLog); err == nil {
+		all = append(all, "init")
+	}
+	files, _ := filepath.Glob(filepath.Join(s.Dir.Logs(), "*.log")) // only a bad pattern fails
+	for _, f := range files[:min(len(files), maxServices)] {
+		all = append(all, strings.TrimSuffix(filepath.Base(f), ".log"))
+	}
+	return all
+}
