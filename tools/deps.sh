@@ -13,6 +13,10 @@ need=(
   "nbdkit:a foreign server for our NBD client"
   "debian-installer-12-netboot-amd64:a guest that nobody here wrote"
   "memtest86+:another one"
+  "mtools:reads the image's ESP, in tests"
+  "dosfstools:checks the image's ESP, in tests"
+  "cpio:lists the image's initial file system, in tests"
+  "sbsigntool:checks the image's signatures, in tests"
   "chromium:the browser that citizens' tests use"
 )
 missing=()
