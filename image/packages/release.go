@@ -64,7 +64,7 @@ func (a Archive) release(ctx context.Context, suite string) (release, error) {
 	var r release
 	ring, err := os.Open(a.Keyring)
 	if err != nil {
-		return r, fmt.Errorf("Debian's keys (package debian-archive-keyring): %w", err)
+		return r, fmt.Errorf("keys of Debian (package debian-archive-keyring): %w", err)
 	}
 	defer ring.Close()
 	keys, err := openpgp.ReadKeyRing(ring)

@@ -95,7 +95,7 @@ func choose(w Wanted, known map[string]candidate, chosen map[string]bool) error 
 			}
 		}
 		if c, ok = known[name]; !ok {
-			return fmt.Errorf("package %s depends on no %s...", w.Name, w.Follow)
+			return fmt.Errorf("package %s depends on nothing that begins with %s", w.Name, w.Follow)
 		}
 	}
 	chosen[name] = true

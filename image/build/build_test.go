@@ -1,0 +1,165 @@
+package build
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"beffroi.dev/image/packages"
+)
+
+func config(t *testing.T) Config {
+	dir := t.TempDir()
+	return Config{Version: "1.2.3", Source: dir, Lock: "lock", Mirror: "http://localhost", Out: filepath.Join(dir, "out"), Cache: filepath.Join(dir, "cache")}
+}
+
+func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
+	good := config(t)
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(c *Config){
+		"no version":           func(c *Config) { c.Version = "" },
+		"a version with paths": func(c *Config) { c.Version = "../1" },
+		"two tries counters":   func(c *Config) { c.Version = "1+3" },
+		"half a key":           func(c *Config) { c.Key = "a" },
+		"no lock":              func(c *Config) { c.Lock = "" },
+	} {
+		c := good
+		if spoil(&c); c.Validate() == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+func TestADevelopmentKeyIsMadeOnceWithAWarning(t *testing.T) {
+	var log bytes.Buffer
+	b := &builder{Config: config(t), log: &log}
+	one, err := b.key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := b.key()
+	if err != nil || !one.Private.Equal(two.Private) {
+		t.Errorf("another key the second time (%v)", err)
+	}
+	if strings.Count(log.String(), "WARNING") != 2 {
+		t.Errorf("%s", log.String())
+	}
+}
+
+func TestAStageIsMadeAgainOnlyWhenItsInputsChange(t *testing.T) {
+	b := &builder{Config: config(t), log: io.Discard}
+	made := 0
+	stage := func(input string) string {
+		dir, err := b.stage("s", []string{input}, func(dir string) error {
+			made++
+			return writeAll(dir, map[string][]byte{"f": []byte(input)})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := files(dir, "f")
+		if err != nil || string(f["f"]) != input {
+			t.Fatalf("%s, %v", f, err)
+		}
+		return dir
+	}
+	first := stage("a")
+	stage("a")
+	stage("b")
+	if _, err := os.Stat(first); made != 2 || err == nil {
+		t.Errorf("made %d times; the old one: %v", made, err)
+	}
+}
+
+// TestTwoBuildsGiveTheSameBytes builds the whole image twice: in other folders, with
+// other caches, umasks and time zones. It needs the mirror, and a minute or two.
+func TestTwoBuildsGiveTheSameBytes(t *testing.T) {
+	if os.Getenv("BEFFROI_IMAGE_TESTS") == "" {
+		t.Skip("slow: set BEFFROI_IMAGE_TESTS=1")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	key, cert := filepath.Join(dir, "a.key"), filepath.Join(dir, "a.pem")
+	if err := makeKey(dir, key, cert); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "mkimage")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", program, "./cmd/mkimage")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	sums := map[string][2][32]byte{}
+	for i, umask := range []string{"022", "077"} {
+		name := []string{"a", "another/deeper"}[i]
+		source, out := filepath.Join(dir, name, "src"), filepath.Join(dir, name, "out")
+		script := "umask " + umask + ` && mkdir -p "$2" && cp -r "$1/go.mod" "$1/go.sum" "$1/appliance" "$1/board" "$1/cmd" "$1/image" "$1/pkg" "$2/" && cd "$2" &&
+			exec "$3" build -out "$4" -cache "$4.cache" -key "$5" -cert "$6"`
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", script, "sh", root, source, program, out, key, cert)
+		cmd.Env = append(os.Environ(), "TZ="+[]string{"UTC", "Asia/Tokyo"}[i])
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		for _, f := range []string{"beffroi.img", "beffroi_0.1.0+3.efi", "manifest.json", "sbom.cdx.json"} {
+			b, err := os.ReadFile(filepath.Join(out, f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			pair := sums[f]
+			pair[i] = sha256.Sum256(b)
+			sums[f] = pair
+		}
+	}
+	for f, pair := range sums {
+		if pair[0] != pair[1] {
+			t.Errorf("%s differs", f)
+		}
+	}
+}
+
+// TestTheBillNamesEveryPackage reads the SBOM of made-up programs.
+func TestTheBillNamesEveryPackage(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config(t)
+	b := &builder{Config: c, log: io.Discard, lock: packages.Lock{Suite: "s", Packages: []packages.Package{
+		{Name: "squashfs-tools", Version: "1"}, {Name: "liba", Version: "2", Arch: "amd64"}}}}
+	text, err := b.bom(parts{Init: program, Beffroi: program, Control: program, Recovery: program})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bom struct {
+		BomFormat  string
+		Components []component
+	}
+	if err := json.Unmarshal(text, &bom); err != nil || bom.BomFormat != "CycloneDX" {
+		t.Fatalf("%v: %s", err, text)
+	}
+	seen := map[string]string{}
+	for _, c := range bom.Components {
+		seen[c.PURL] = c.Scope
+	}
+	if seen["pkg:deb/debian/squashfs-tools@1?arch=&distro=s"] != "excluded" {
+		t.Errorf("%v", seen)
+	}
+	if _, ok := seen["pkg:deb/debian/liba@2?arch=amd64&distro=s"]; !ok {
+		t.Errorf("%v", seen)
+	}
+}
