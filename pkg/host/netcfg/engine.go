@@ -55,16 +55,25 @@ func (e *Engine) Apply(ctx context.Context, cfg Config) (Status, error) {
 }
 
 // SetLease tells what DHCP says now: a lease, or nil for none. It changes only the
-// lan's IPv4 address and route, and is ignored when the lan is not in mode dhcp.
+// lan's IPv4 address and route, and is ignored when the lan is not in mode dhcp. A
+// lease in the network of a fibre would cut off the twin: it counts as none and is
+// an error.
 func (e *Engine) SetLease(ctx context.Context, l *Lease) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.set || e.cfg.Lan.Mode != ModeDHCP {
 		return nil
 	}
+	var refused error
+	for _, f := range e.cfg.Fibres {
+		if l != nil && f.Address.Overlaps(l.Address) {
+			refused = fmt.Errorf("the lease %v overlaps the network of %s, %v", l.Address, f.Name, f.Address.Masked())
+			l = nil
+		}
+	}
 	e.offer = Offer{Known: true, Lease: l}
 	_, err := e.apply(ctx)
-	return err
+	return errors.Join(refused, err)
 }
 
 // Status is the outcome of the last change.

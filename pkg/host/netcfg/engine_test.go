@@ -93,6 +93,20 @@ func TestALeaseComesAndGoes(t *testing.T) {
 	})
 }
 
+func TestALeaseInTheNetworkOfAFibreIsRefused(t *testing.T) {
+	node, far := nstest.New(t, "node"), nstest.New(t, "far")
+	nstest.Cable(t, node, "eth0", far, "lan")
+	e := netcfg.New(quiet(), netcfg.Options{Virtual: true})
+	node.Do(t, func() error {
+		_, err := e.Apply(t.Context(), netcfg.Config{Lan: netcfg.Lan{Port: "eth0", Mode: "dhcp"},
+			Fibres: []netcfg.Fibre{{Name: "fibre1", Address: netip.MustParsePrefix("10.77.1.1/30")}}})
+		if e.SetLease(t.Context(), &netcfg.Lease{Address: netip.MustParsePrefix("10.77.0.5/16")}) == nil {
+			t.Error("accepted")
+		}
+		return errors.Join(err, hasNot("br-lan", "10.77.0.5/16"))
+	})
+}
+
 func TestTapsOfGuests(t *testing.T) {
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		t.Skipf("no taps here: %v", err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -39,18 +40,35 @@ func take(cfg Config, mac net.HardwareAddr) error {
 	if err := settings(cfg.Service.Address6.IsValid()); err != nil {
 		return err
 	}
-	if err := addresses(k, l, prefixes(cfg.Service)); err != nil {
-		return err
-	}
 	if err := k.LinkSetUp(l); err != nil {
 		return fmt.Errorf("bring %s up: %w", LinkName, err)
+	}
+	if err := addresses(k, l, prefixes(cfg.Service)); err != nil {
+		return err
 	}
 	for _, p := range prefixes(cfg.Service) {
 		if err := routes(k, lan, l, p); err != nil {
 			return err
 		}
 	}
-	return nil
+	return settled(k, cfg.Service.Address6)
+}
+
+// settled waits until the kernel answers for the IPv6 address: it takes a new one
+// into its tables by a work queue, a moment after it was added.
+func settled(k *netlink.Handle, p netip.Prefix) error {
+	if !p.IsValid() {
+		return nil
+	}
+	for end := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
+		routes, err := k.RouteGet(p.Addr().AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("address %v does not become usable: %v, %w", p, routes, err)
+		}
+	}
 }
 
 // link returns our macvlan above the lan, a new one if what is there is another.
