@@ -35,7 +35,7 @@ func (m *Model) situation() []line {
 		a.args = []any{known(m.Lang, "phase.", clip(fmt.Sprint(a.args[0]), 30)), clip(fmt.Sprint(a.args[1]), 90)}
 	} else {
 		for i := range a.args {
-			a.args[i] = clip(fmt.Sprint(a.args[i]), 24)
+			a.args[i] = clip(known(m.Lang, "site.", fmt.Sprint(a.args[i])), 24)
 		}
 	}
 	style := [...]screen.Style{fine: screen.Good, info: screen.Bold, warning: screen.Warn, urgent: screen.Bad}[a.level]
@@ -55,12 +55,17 @@ func (m *Model) version() string {
 
 func (m *Model) aboutNode() []line {
 	h, p := m.snap.Host, m.snap.Pair
-	lines := labelled(nil, statusAt, m.t("row.node"), screen.Plain, join(m.name(), known(m.Lang, "site.", p.Site)))
+	var lines []line
+	if who := join(m.name(), known(m.Lang, "site.", p.Site)); who != "" {
+		lines = labelled(lines, statusAt, m.t("row.node"), screen.Plain, who)
+	}
 	up := ""
 	if h.Uptime > 0 {
 		up = m.t("node.uptime", minutes(m.Lang, h.Uptime))
 	}
-	lines = labelled(lines, statusAt, m.t("row.version"), screen.Plain, join(m.version(), up))
+	if what := join(m.version(), up); what != "" {
+		lines = labelled(lines, statusAt, m.t("row.version"), screen.Plain, what)
+	}
 	return append(lines, m.ports(statusAt)...)
 }
 
@@ -103,6 +108,9 @@ func (m *Model) aboutPair() []line {
 	var lines []line
 	row := func(label string, good bool, text string) {
 		lines = labelled(lines, statusAt, m.t(label), [...]screen.Style{screen.Warn, screen.Plain}[btoi(good)], text)
+	}
+	if p.Err != nil {
+		row("row.pair", false, m.t("pair.old"))
 	}
 	twin, witness := p.twin(), p.witness()
 	linked := p.Store != nil && p.Store.Linked && p.Store.Age <= oldStore

@@ -171,9 +171,12 @@ func (m *Model) bottom(b *screen.Buffer, keys string) {
 	if keys != "" {
 		text += "  " + m.t(keys)
 	}
-	b.Put(1, bottomRow, screen.Bar, text)
+	end := b.Put(1, bottomRow, screen.Bar, text)
 	if m.pages > 1 {
 		p := m.t("bottom.page", m.page+1, m.pages)
+		if end+2+screen.Columns(p) > screen.Width-2 { // the list already says how to move
+			p = fmt.Sprintf("%d/%d", m.page+1, m.pages)
+		}
 		b.Put(screen.Width-2-screen.Columns(p), bottomRow, screen.Bar, p)
 	}
 }
