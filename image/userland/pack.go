@@ -30,8 +30,8 @@ func Pack(ctx context.Context, t packages.Tree, paths []string, tools packages.T
 	}
 	pr, pw := io.Pipe()
 	go func() { pw.CloseWithError(stream(pw, t, paths)) }()
-	args := append(run[1:], out, "-comp", "zstd", "-Xcompression-level", "19", "-b", "256K", "-all-root", "-no-xattrs",
-		"-mkfs-time", "0", "-all-time", "1", "-no-progress", "-quiet")
+	args := append(run[1:], "-", out, "-tar", "-comp", "zstd", "-Xcompression-level", "19", "-b", "256K", "-all-root",
+		"-root-mode", "0755", "-no-xattrs", "-mkfs-time", "0", "-all-time", "1", "-no-progress", "-quiet")
 	cmd := exec.CommandContext(ctx, run[0], args...)
 	cmd.Stdin = pr
 	cmd.Env = []string{"LC_ALL=C", "TZ=UTC"}
@@ -43,7 +43,7 @@ func Pack(ctx context.Context, t packages.Tree, paths []string, tools packages.T
 
 // unpackTool lays the packer and its libraries out and returns how to call it.
 func unpackTool(tools packages.Tree, work string) ([]string, error) {
-	paths, err := Closure(tools, "usr/bin/sqfstar")
+	paths, err := Closure(tools, "usr/bin/mksquashfs")
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +57,8 @@ func unpackTool(tools packages.Tree, work string) ([]string, error) {
 			return nil, err
 		}
 	}
-	return []string{filepath.Join(work, "ld-linux-x86-64.so.2"), "--library-path", work, "--argv0", "sqfstar",
-		filepath.Join(work, "sqfstar")}, nil
+	return []string{filepath.Join(work, "ld-linux-x86-64.so.2"), "--library-path", work, "--argv0", "mksquashfs",
+		filepath.Join(work, "mksquashfs")}, nil
 }
 
 // stream writes the files, relative to usr, with the folders that they need.
