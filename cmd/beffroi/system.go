@@ -8,15 +8,15 @@ import (
 	"beffroi.dev/appliance/boot"
 )
 
+// program is where the image has this program. Asking the kernel needs /proc, which
+// is not there yet.
+const program = "/beffroi/bin/beffroi"
+
 // runSystem is init on an appliance, which process 1 starts.
 func runSystem() int {
-	self, err := os.Executable()
-	if err == nil {
-		has := func(name string) bool { return commands[name] != nil || name == "rescue" }
-		err = boot.Run(context.Background(), boot.Config{Binary: self, Has: has}, os.Stdout)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stdout, "beffroi: init:", err)
+	has := func(name string) bool { return commands[name] != nil }
+	if err := boot.Run(context.Background(), boot.Config{Binary: program, Has: has}, os.Stdout); err != nil {
+		fmt.Println("beffroi: init:", err)
 		return exitFailed
 	}
 	return exitStopped

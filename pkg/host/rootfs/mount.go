@@ -88,35 +88,36 @@ func MountImage(image, target, kind string) error {
 	if err != nil {
 		return fmt.Errorf("loop device for %s: %w", image, err)
 	}
+	defer dev.Close() // it lives as long as the mount
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return fmt.Errorf("mount %s: %w", image, err)
 	}
-	if err := unix.Mount(dev, target, kind, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+	if err := unix.Mount(dev.Name(), target, kind, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
 		return fmt.Errorf("mount %s on %s: %w", image, target, err)
 	}
 	return nil
 }
 
-// attachLoop gives a file a loop device that goes with its last user.
-func attachLoop(f *os.File) (string, error) {
+// attachLoop gives a file a loop device that goes with its last user, of which the
+// caller is the first.
+func attachLoop(f *os.File) (*os.File, error) {
 	ctl, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer ctl.Close()
 	n, err := unix.IoctlRetInt(int(ctl.Fd()), unix.LOOP_CTL_GET_FREE)
 	if err != nil {
-		return "", fmt.Errorf("find a free one: %w", err)
+		return nil, fmt.Errorf("find a free one: %w", err)
 	}
 	path := fmt.Sprintf("/dev/loop%d", n)
 	dev, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	defer dev.Close()
 	cfg := unix.LoopConfig{Fd: uint32(f.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_READ_ONLY | unix.LO_FLAGS_AUTOCLEAR}}
 	if err := unix.IoctlLoopConfigure(int(dev.Fd()), &cfg); err != nil {
-		return "", fmt.Errorf("configure %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("configure %s: %w", path, err), dev.Close())
 	}
-	return path, nil
+	return dev, nil
 }
