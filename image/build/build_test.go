@@ -107,7 +107,7 @@ func TestTwoBuildsGiveTheSameBytes(t *testing.T) {
 		script := "umask " + umask + ` && mkdir -p "$2" && cp -r "$1/go.mod" "$1/go.sum" "$1/appliance" "$1/board" "$1/cmd" "$1/image" "$1/pkg" "$2/" && cd "$2" &&
 			exec "$3" build -out "$4" -cache "$4.cache" -key "$5" -cert "$6"`
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", script, "sh", root, source, program, out, key, cert)
-		cmd.Env = append(os.Environ(), "TZ="+[]string{"UTC", "Asia/Tokyo"}[i])
+		cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000", "TZ="+[]string{"UTC", "Asia/Tokyo"}[i])
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}

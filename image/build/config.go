@@ -31,6 +31,9 @@ type Config struct {
 	Out       string // folder
 	Cache     string // folder
 	Key, Cert string // files in PEM; both empty: a development key
+	// Built is the image's time in seconds since 1970, before which no clock of a node
+	// can be right. 0: SOURCE_DATE_EPOCH, else the time of the last commit.
+	Built int64
 }
 
 var version = regexp.MustCompile(`^[0-9]+(\.[0-9]+){0,3}([~-][a-z0-9.]+)?$`)
@@ -44,6 +47,8 @@ func (c Config) Validate() error {
 		return errors.New("source, lock, mirror, out and cache are needed")
 	case (c.Key == "") != (c.Cert == ""):
 		return errors.New("a key and its certificate belong together")
+	case c.Built < 0:
+		return fmt.Errorf("%d is no time of an image", c.Built)
 	}
 	return nil
 }
@@ -73,6 +78,9 @@ func Run(ctx context.Context, c Config, log io.Writer) error {
 	}
 	var err error
 	if b.lock, err = packages.Load(c.Lock); err != nil {
+		return err
+	}
+	if b.Built, err = c.builtAt(ctx); err != nil {
 		return err
 	}
 	if b.self, err = selfHash(); err != nil {

@@ -29,7 +29,7 @@ func (b *builder) join(p parts) error {
 		return err
 	}
 	image, err := uki.Build(p.Stub, []uki.Part{
-		{Name: ".osrel", Data: initramfs.OSRelease(b.Version)},
+		{Name: ".osrel", Data: initramfs.OSRelease(b.Version, b.Built)},
 		{Name: ".cmdline", Data: []byte(CommandLine)},
 		{Name: ".uname", Data: p.Release},
 		{Name: ".initrd", Data: initrd},
@@ -75,7 +75,7 @@ func (b *builder) initrd(p parts) ([]byte, []part, error) {
 	}
 	b.say("packing the programs")
 	ours, err := compressed(initramfs.Skeleton(initramfs.Programs{Init: p.Init, Beffroi: p.Beffroi, Beffroictl: p.Control, Recovery: p.Recovery},
-		b.Version, p.Mke2fs))
+		initramfs.OSRelease(b.Version, b.Built), p.Mke2fs))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -13,7 +13,7 @@ import (
 
 func skeleton(t *testing.T) []byte {
 	t.Helper()
-	b, err := Pack(Skeleton(Programs{Init: []byte("init"), Beffroi: []byte("b"), Beffroictl: []byte("c"), Recovery: []byte("bb")}, "1.2", []byte("conf")))
+	b, err := Pack(Skeleton(Programs{Init: []byte("init"), Beffroi: []byte("b"), Beffroictl: []byte("c"), Recovery: []byte("bb")}, OSRelease("1.2", 7), []byte("conf")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +21,7 @@ func skeleton(t *testing.T) []byte {
 }
 
 func TestTheOrderOfEntriesDoesNotMatter(t *testing.T) {
-	entries := Skeleton(Programs{Init: []byte("init")}, "1", nil)
+	entries := Skeleton(Programs{Init: []byte("init")}, OSRelease("1", 7), nil)
 	a, err := Pack(entries)
 	if err != nil {
 		t.Fatal(err)

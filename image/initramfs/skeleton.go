@@ -15,7 +15,7 @@ type Programs struct {
 }
 
 // Skeleton is the root folder around the programs.
-func Skeleton(p Programs, version string, mke2fs []byte) []Entry {
+func Skeleton(p Programs, release, mke2fs []byte) []Entry {
 	passwd, group := "", ""
 	for _, u := range users {
 		home := "/"
@@ -31,7 +31,7 @@ func Skeleton(p Programs, version string, mke2fs []byte) []Entry {
 		Folder("tmp", 0o1777), Folder("usr", 0o755),
 		Link("lib", "usr/lib"), Link("lib64", "usr/lib64"), Link("bin", "usr/bin"), Link("sbin", "usr/sbin"),
 		File("etc/passwd", []byte(passwd)), File("etc/group", []byte(group)),
-		File("etc/hostname", []byte("beffroi\n")), File("etc/os-release", OSRelease(version)),
+		File("etc/hostname", []byte("beffroi\n")), File("etc/os-release", release),
 		File("etc/nsswitch.conf", []byte("passwd: files\ngroup: files\nhosts: files dns\n")),
 		File("etc/hosts", []byte("127.0.0.1 localhost\n::1 localhost\n")),
 	}
@@ -47,7 +47,9 @@ func Skeleton(p Programs, version string, mke2fs []byte) []Entry {
 	return entries
 }
 
-// OSRelease is what the loader shows and sorts by.
-func OSRelease(version string) []byte {
-	return fmt.Appendf(nil, "ID=beffroi\nNAME=Beffroi\nPRETTY_NAME=\"Beffroi %s\"\nVERSION_ID=%s\nVERSION=%s\n", version, version, version)
+// OSRelease is what the loader shows and sorts by, and what a node knows about its
+// image: VERSION_ID, and BUILT, before which no clock can be right.
+func OSRelease(version string, built int64) []byte {
+	return fmt.Appendf(nil, "ID=beffroi\nNAME=Beffroi\nPRETTY_NAME=\"Beffroi %s\"\nVERSION_ID=%s\nVERSION=%s\nBUILT=%d\n",
+		version, version, version, built)
 }
