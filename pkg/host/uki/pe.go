@@ -110,10 +110,17 @@ func Build(stub []byte, parts []Part) ([]byte, error) {
 	// Pages, whatever the stub asks for: firmware may protect memory by pages.
 	pageAlign := max(le.Uint32(stub[h.opt+optSectionAlign:]), 4096)
 	var next uint32
+	end := uint64(h.table + h.sections*sectionSize)
 	for i := range h.sections {
 		s := h.section(stub, i)
 		next = max(next, s.address+max(s.virtual, s.rawSize))
+		end = max(end, uint64(s.rawAt)+uint64(s.rawSize), uint64(le.Uint32(stub[h.opt+optSizeOfHeaders:])))
 	}
+	if end > uint64(len(stub)) {
+		return nil, ErrImage
+	}
+	// Symbols behind the last section would be a gap in what signatures cover.
+	stub = stub[:end]
 	total := len(stub)
 	for _, p := range parts {
 		total += len(p.Data) + int(fileAlign)
@@ -135,6 +142,7 @@ func Build(stub []byte, parts []Part) ([]byte, error) {
 		next += s.virtual
 	}
 	le.PutUint16(out[h.coff+6:], uint16(h.sections+len(parts)))
+	clear(out[h.coff+12 : h.coff+20]) // the table of symbols
 	le.PutUint32(out[h.opt+optSizeOfImage:], up(next, pageAlign))
 	h.setChecksum(out)
 	return out, nil
