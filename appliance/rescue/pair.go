@@ -17,7 +17,7 @@ func fromStatus(n *status.Node) Pair {
 	}
 	p.Leader = names[n.Votes.Leader]
 	for _, l := range n.Links {
-		p.Links = append(p.Links, Link{Path: l.Path, Peer: names[l.Peer], Up: l.Up, Data: l.Data})
+		p.link(Link{Path: l.Path, Peer: names[l.Peer], Up: l.Up, Data: l.Data})
 	}
 	resyncs := map[ident.Group]*Resync{}
 	if s := n.Store; s != nil {
@@ -59,6 +59,18 @@ func fromStatus(n *status.Node) Pair {
 		}
 	}
 	return p
+}
+
+// link adds a path. Votes and data are two sessions over one cable: what the reader
+// can repair is the cable, so it is shown once, and down if one session is.
+func (p *Pair) link(l Link) {
+	for i := range p.Links {
+		if o := &p.Links[i]; o.Path == l.Path && o.Peer == l.Peer {
+			o.Up, o.Data = o.Up && l.Up, o.Data || l.Data
+			return
+		}
+	}
+	p.Links = append(p.Links, l)
 }
 
 func citizens(n *status.Node, twin Member) Citizen {

@@ -167,7 +167,7 @@ func (s *System) net() (n Net) {
 		return n
 	}
 	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 || strings.HasPrefix(i.Name, "tap") || strings.HasPrefix(i.Name, "veth") {
+		if i.Flags&net.FlagLoopback != 0 || strings.HasPrefix(i.Name, "tap") {
 			continue
 		}
 		p := Port{Name: i.Name, Up: i.Flags&net.FlagRunning != 0}
@@ -177,7 +177,10 @@ func (s *System) net() (n Net) {
 				p.Addresses = append(p.Addresses, x)
 			}
 		}
-		n.Ports = append(n.Ports, p)
+		// What has neither a cable nor an address is the kernel's own affair.
+		if len(p.Addresses) > 0 || !notThere(filepath.Join("/sys/class/net", i.Name, "device")) {
+			n.Ports = append(n.Ports, p)
+		}
 	}
 	role := func(p Port) int {
 		if i := slices.Index([]string{"lan", "fibre1", "fibre2"}, p.Name); i >= 0 {

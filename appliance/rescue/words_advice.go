@@ -53,6 +53,8 @@ var advices = map[string][2]string{
 	"event.unplace-vm": {"machine %s plus confiée à personne", "machine %s placed nowhere"}, "event.set-user": {"compte modifié", "account changed"},
 	"event.delete-user": {"compte supprimé", "account deleted"}, "event.replica": {"nouveau disque du nœud %s", "new disk of node %s"}, "event.audit": {"opération d'un administrateur", "an administrator's operation"},
 	"cause.the twin does not answer": {"l'autre nœud ne répond pas", "the other node does not answer"}, "cause.the twin holds everything again": {"la seconde copie est complète", "the second copy is complete"},
+	"cause.the primary does not answer": {"le nœud qui menait ne répond pas", "the leading node does not answer"}, "cause.the primary started again": {"le nœud qui mène a redémarré", "the leading node started again"},
+	"cause.the twin lost records that it had acknowledged": {"l'autre nœud a perdu des écritures confirmées", "the twin lost records that it had acknowledged"}, "cause.twin silent": {"l'autre nœud est muet", "the other node is silent"},
 	"cause.first start": {"premier démarrage", "first start"}, "cause.the twin is silent": {"l'autre nœud est muet", "the other node is silent"},
 	"cause.the twin leads": {"l'autre nœud mène", "the other node leads"}, "cause.the twin returns": {"l'autre nœud revient", "the other node returns"},
 	"cause.the primary started": {"le nœud qui mène a redémarré", "the leading node started"}, "cause.planned switch": {"bascule demandée", "planned switch"},
