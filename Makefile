@@ -36,7 +36,9 @@ lab: deps build ## the pair and the witness as processes on this machine
 	@mkdir -p out && $(BIN)/counterguest -o out/counter.img
 	@$(BIN)/lab up --mode process
 
-run: lab ## start the pair and print what to open and try
+run: deps build image ## the pair as two servers that boot the real image, and what to open and try
+	@mkdir -p out && $(BIN)/counterguest -o out/counter.img
+	@$(BIN)/lab up --mode vm --dir out/vm --store 512
 
 race:   ## the tests of what has goroutines, under the race detector
 	$(GO) test -race -short ./pkg/... ./appliance/...

@@ -54,7 +54,7 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 	out := logTo("/run/beffroi/init.log", console)
 	log := slog.New(slog.NewTextHandler(out, nil))
 	tasks := task.New(context.WithoutCancel(ctx))
-	s := &system{dir: Dir, release: release, out: out, log: log, feeder: newFeeder(tasks, log), net: netcfg.New(log, netcfg.Options{})}
+	s := &system{dir: Dir, release: release, out: out, log: log, feeder: newFeeder(tasks, log), net: netcfg.New(log, netcfg.Options{}), tasks: tasks}
 	must := func(name string, run func(context.Context) (string, error)) Phase {
 		return Phase{Name: name, Run: run, Must: true}
 	}
@@ -64,7 +64,13 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 		{Name: "board", Run: s.identify},
 		{Name: "modules", Run: s.loadModules},
 		{Name: "watchdog", Run: s.arm},
-		{Name: "console", Run: func(context.Context) (string, error) { return s.consoles(tasks, c) }},
+		{Name: "console", Run: func(context.Context) (string, error) {
+			note, err := s.consoles(tasks, c)
+			if err == nil {
+				seq.Quiet()
+			}
+			return note, err
+		}},
 		must("userland", s.mountUserland),
 		must("disk", s.disk),
 		must("state", s.mountState),

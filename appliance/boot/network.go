@@ -6,13 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/seed"
 	"beffroi.dev/pkg/host/netcfg"
+	"beffroi.dev/pkg/host/netcfg/dhcp"
+	"beffroi.dev/pkg/host/netcfg/firewall"
 	"beffroi.dev/pkg/host/netcfg/serviceaddr"
 )
 
@@ -46,6 +51,10 @@ func (s *system) network(ctx context.Context) (string, error) {
 	if err := serviceaddr.Stale(); err != nil {
 		return "", err
 	}
+	// Walls first: no port is open to anybody who has no business there.
+	if err := firewall.Install(s.walls(cfg)); err != nil {
+		return "", err
+	}
 	st, err := s.net.Apply(ctx, cfg)
 	if err != nil {
 		return "", err
@@ -57,10 +66,78 @@ func (s *system) network(ctx context.Context) (string, error) {
 	if len(faults) > 0 {
 		return "", errors.Join(faults...)
 	}
+	if cfg.Lan.Mode == netcfg.ModeDHCP {
+		if err := s.lease(cfg); err != nil {
+			return "", err
+		}
+	}
 	var notes []string
 	for role, card := range st.Roles {
 		notes = append(notes, fmt.Sprintf("%s %s", role, card.Name))
 	}
 	slices.Sort(notes)
 	return strings.Join(notes, ", "), nil
+}
+
+// walls is what the firewall must know: who may reach what.
+func (s *system) walls(cfg netcfg.Config) firewall.Config {
+	w := firewall.Config{Lan: cfg.LanLink(), Service: serviceaddr.LinkName}
+	for _, a := range []netip.Prefix{cfg.Service.Address, cfg.Service.Address6} {
+		if a.IsValid() {
+			w.Addresses = append(w.Addresses, a.Addr())
+		}
+	}
+	cards, _ := netcfg.Cards(false) // Apply tells what is wrong with them
+	roles, _ := netcfg.Assign(cards, cfg)
+	for _, f := range cfg.Fibres {
+		if card, ok := roles[f.Name]; ok {
+			w.Fibres = append(w.Fibres, firewall.Fibre{Link: card.Name, Address: f.Address})
+		}
+	}
+	w.Citizens = append(port(nil, s.node.Citizen.Listen), port(nil, s.node.Citizen.Service)...)
+	slices.Sort(w.Citizens)
+	w.Citizens = slices.Compact(w.Citizens)
+	w.Console = port(nil, s.node.Console.Listen)
+	for _, l := range s.node.VoteListen {
+		if l.Name == netcfg.RoleLan {
+			w.Votes = port(w.Votes, l.Addr)
+		} else {
+			w.Data = port(w.Data, l.Addr)
+		}
+	}
+	for _, l := range s.node.DataListen {
+		w.Data = port(w.Data, l.Addr)
+	}
+	return w
+}
+
+// port adds the port of host:port to a list.
+func port(list []uint16, addr string) []uint16 {
+	_, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return list
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return list
+	}
+	return append(list, uint16(n))
+}
+
+// lease asks for an address for as long as init lives, once.
+func (s *system) lease(cfg netcfg.Config) error {
+	if s.leased {
+		return nil
+	}
+	c, err := dhcp.New(dhcp.Config{Link: cfg.LanLink(), HostName: s.node.Me().Name, Changed: func(ctx context.Context, l *netcfg.Lease) {
+		if err := s.net.SetLease(ctx, l); err != nil {
+			s.log.Error("the address that DHCP gave cannot be used", "cause", err)
+		}
+	}}, s.log)
+	if err != nil {
+		return err
+	}
+	s.leased = true
+	s.tasks.Go("dhcp", c.Run)
+	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"beffroi.dev/pkg/host/netcfg"
 	"beffroi.dev/pkg/host/rootfs"
 	"beffroi.dev/pkg/host/watchdog"
+	"beffroi.dev/pkg/task"
 )
 
 // Places of the image.
@@ -57,6 +58,8 @@ type system struct {
 	node     *config.Node
 	store    rootfs.Partition
 	net      *netcfg.Engine
+	tasks    *task.Group
+	leased   bool // somebody keeps the lease
 }
 
 func (s *system) mounts(context.Context) (string, error) {
@@ -95,13 +98,10 @@ func (s *system) loadModules(context.Context) (string, error) {
 }
 
 func (s *system) arm(context.Context) (string, error) {
-	for _, name := range s.board.Watchdog {
-		if err := s.modules.Load(name); err == nil {
+	for _, name := range s.board.Watchdog { // a driver may load without its hardware
+		if s.modules.Load(name) == nil && settle("/dev/watchdog", 500*time.Millisecond) == nil {
 			break
 		}
-	}
-	if err := settle("/dev/watchdog", 2*time.Second); err != nil {
-		return "", watchdog.ErrNone
 	}
 	w, err := watchdog.Open(watchdog.Config{Path: "/dev/watchdog", Timeout: watchdogTimeout})
 	if err != nil {

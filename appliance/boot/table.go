@@ -55,11 +55,11 @@ type Table struct {
 type Sequence struct {
 	phases []Phase
 	retry  time.Duration
-	out    io.Writer // the console; nil once another program draws there
-	file   string    // boot.json
+	file   string // boot.json
 
-	mu    sync.Mutex // guards table
+	mu    sync.Mutex // guards table and out
 	table Table
+	out   io.Writer // the console; nil once another program draws there
 }
 
 // NewSequence makes a sequence that writes its table to file after each change and
@@ -112,10 +112,19 @@ func (s *Sequence) once(ctx context.Context, i int) error {
 		}
 	}
 	s.set(i, l)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.out != nil {
 		fmt.Fprintln(s.out, l)
 	}
 	return err
+}
+
+// Quiet ends the lines on the console: another program draws there from now on.
+func (s *Sequence) Quiet() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out = nil
 }
 
 // String is the line as the console shows it.

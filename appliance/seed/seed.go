@@ -43,6 +43,7 @@ type Seed struct {
 	Network  json.RawMessage `json:"network,omitempty"`  // type of pkg/host/netcfg
 	Token    string          `json:"token,omitempty"`    // the first administrator's, for the API
 	Password string          `json:"password,omitempty"` // the first one of the console's user admin
+	Rescue   string          `json:"rescue,omitempty"`   // hash of the rescue shell's password (api.HashPassword)
 }
 
 // Validate reports all faults.
@@ -129,7 +130,7 @@ func (s *Seed) Adopt(d config.Dir) error {
 		}
 	}
 	files := map[string][]byte{
-		d.Key(): s.Key, d.Token(): []byte(s.Token), Network(d): s.Network, filepath.Join(string(d), "admin-password"): []byte(s.Password),
+		d.Key(): s.Key, d.Token(): []byte(s.Token), Network(d): s.Network, filepath.Join(string(d), "admin-password"): []byte(s.Password), filepath.Join(string(d), "rescue-password"): []byte(s.Rescue),
 	}
 	for path, b := range files {
 		if len(b) == 0 {

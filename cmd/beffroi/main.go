@@ -15,6 +15,8 @@
 //	citizen   the service for citizens, and the service address
 //	console   the web console, and the operator's API
 //	witness   the third vote
+//	rescue    the console on the serial line, or on this terminal: --dir DIR
+//	          [--tty PATH]; it runs also where nothing else does
 //
 // DIR is a state folder with config.json and key. Each command also runs by hand,
 // or under systemd, whose notify protocol it speaks. It stops in good order on
@@ -38,6 +40,9 @@ var commands = map[string]func(*environment) error{
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "rescue" {
+		os.Exit(runRescue(os.Args[2:], os.Stderr))
+	}
 	if len(os.Args) == 3 && os.Args[1] == "init" && os.Args[2] == "--system" {
 		os.Exit(runSystem())
 	}

@@ -88,7 +88,7 @@ func keep() {
 			ends = 1
 		}
 		if ends >= rescueAfter && rescue == 0 {
-			rescue = start("rescue", "--system")
+			rescue = start("rescue", "--dir", "/state/node", "--tty", "/dev/console")
 		}
 		time.Sleep(pause(ends))
 	}

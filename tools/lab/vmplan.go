@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"beffroi.dev/appliance/api"
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/seed"
 	"beffroi.dev/pkg/host/layout"
@@ -148,7 +149,13 @@ func (p *plan) writeVM(m Machine, host int, o options, token, password string) e
 	if err != nil {
 		return err
 	}
-	b, err := seed.Encode(&seed.Seed{Node: p.configs[m.Name], Key: p.keys[m.Name].Seed(), Network: network, Token: token + "\n", Password: password + "\n"})
+	hash, err := api.HashPassword(password)
+	if err != nil {
+		return err
+	}
+	b, err := seed.Encode(&seed.Seed{
+		Node: p.configs[m.Name], Key: p.keys[m.Name].Seed(), Network: network, Token: token + "\n", Password: password + "\n", Rescue: hash,
+	})
 	if err != nil {
 		return err
 	}
