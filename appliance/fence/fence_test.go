@@ -21,6 +21,7 @@ import (
 	"beffroi.dev/pkg/clock"
 	"beffroi.dev/pkg/quorum/lease"
 	"beffroi.dev/pkg/task"
+	"golang.org/x/sys/unix"
 )
 
 func TestWhatAGuardWantsDone(t *testing.T) {
@@ -137,9 +138,20 @@ func TestOnlyTheProcessThatIsMeantIsKilled(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(empty, "run.json"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if killed, err := fence.Kill(empty); killed || err == nil {
-			t.Errorf("Kill of %s = %v, %v; want an error", text, killed, err)
+		if killed, err := fence.Kill(empty); killed || err != nil {
+			t.Errorf("Kill of %s = %v, %v; want nobody killed: the lock is free", text, killed, err)
 		}
+		lock, err := os.Create(filepath.Join(empty, "run.lock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+			t.Fatal(err)
+		}
+		if killed, err := fence.Kill(empty); killed || err == nil {
+			t.Errorf("Kill of %s = %v, %v; want an error: somebody lives", text, killed, err)
+		}
+		_ = lock.Close()
 	}
 }
 

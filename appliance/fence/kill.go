@@ -32,6 +32,9 @@ func Kill(folder string) (bool, error) {
 		StartTime uint64 `json:"start_time"`
 	}
 	if err := json.Unmarshal(b, &r); err != nil || r.PID <= 1 {
+		if !held(filepath.Join(folder, "run.lock")) {
+			return false, nil // a file that a power cut tore; QEMU would hold the lock
+		}
 		return false, fmt.Errorf("fence %s: process %d: %w", path, r.PID, errors.Join(err, errRunFile))
 	}
 	fd, err := unix.PidfdOpen(r.PID, 0)
@@ -51,6 +54,17 @@ func Kill(folder string) (bool, error) {
 		return false, fmt.Errorf("fence %s: kill process %d: %w", path, r.PID, err)
 	}
 	return true, nil
+}
+
+// held reports whether somebody holds a lock, as a living QEMU does from its start
+// to its end. In doubt it is held.
+func held(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	defer f.Close()
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
 }
 
 var errRunFile = errors.New("not a run file")

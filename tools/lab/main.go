@@ -47,6 +47,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, serial, logs or down")
 	}
+	if len(args) > 2 && args[0] == "--dir" { // before the verb as well as after it
+		args = append([]string{args[2], args[0], args[1]}, args[3:]...)
+	}
 	verb := args[0]
 	if verb == "disk" {
 		return runDisk(args[1:])

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -118,18 +119,18 @@ func answers(ctx context.Context, url string) bool {
 func printHelp(lab Lab, out io.Writer) {
 	password, _ := os.ReadFile(lab.Password)
 	fmt.Fprintf(out, `
-  Citizens   %s
-  Console    %s   user admin, password %s
-             %s   (the same, on node b)
+  Citizens   %[1]s
+  Console    %[2]s   user admin, password %[3]s
+             %[4]s   (the same, on node b)
 
 Five things to try:
-  1. File a report as a citizen, then:  bin/lab kill a   and file another one.
-  2. bin/lab status                     who leads, what is in sync; bin/lab start a brings the node back.
-  3. bin/lab cut fibre1; bin/lab cut fibre2     the primary goes on alone by vote; heal them and watch the resync.
-  4. bin/beffroictl %s vm create compteur --image out/counter.img   a guest that counts; kill its node.
-  5. bin/lab pause a; sleep 30; bin/lab resume a    a node that slept changes nothing.
-Stop with: bin/lab down
-`, lab.Citizen, lab.Console[0], strings.TrimSpace(string(password)), lab.Console[1], door(lab))
+  1. File a report as a citizen, then:  %[6]s kill a   and file another one.
+  2. %[6]s status                     who leads, what is in sync; %[6]s start a brings the node back.
+  3. %[6]s cut fibre1; %[6]s cut fibre2     the primary goes on alone by vote; heal them and watch the resync.
+  4. bin/beffroictl %[5]s vm create compteur --image out/counter.img   a guest that counts; kill its node.
+  5. %[6]s pause a; sleep 30; %[6]s resume a    a node that slept changes nothing.
+Stop with: %[6]s down
+`, lab.Citizen, lab.Console[0], strings.TrimSpace(string(password)), lab.Console[1], door(lab), program(lab))
 	if lab.Mode == "vm" {
 		fmt.Fprintln(out, "The serial line of a node: bin/lab serial a (what it said), or connect to", lab.Nodes[0].Serial)
 	}
@@ -138,7 +139,16 @@ Stop with: bin/lab down
 // door is how beffroictl reaches node a.
 func door(lab Lab) string {
 	if lab.Mode == "vm" {
-		return "--url " + lab.Nodes[0].API + " --token-file " + lab.TokenFile
+		return "--url " + lab.Nodes[0].API + " --token-file " + lab.TokenFile + fingerprint(lab.Nodes[0].API)
 	}
 	return "--dir " + lab.Nodes[0].Dir
+}
+
+// program is how this lab is called from where it was started.
+func program(lab Lab) string {
+	here, err := os.Getwd()
+	if rel, rerr := filepath.Rel(here, lab.Dir); err == nil && rerr == nil && rel != "out/lab" {
+		return "bin/lab --dir " + rel
+	}
+	return "bin/lab"
 }

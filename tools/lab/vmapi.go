@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -128,4 +129,14 @@ func foundByAPI(ctx context.Context, r *remote) error {
 		return err
 	}
 	return r.do(ctx, http.MethodPut, "/service", api.ServiceGroup{Group: "citizen"}, nil)
+}
+
+// fingerprint is the option by which beffroictl trusts a node's own certificate.
+func fingerprint(url string) string {
+	c, err := tls.Dial("tcp", strings.TrimPrefix(url, "https://"), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	return fmt.Sprintf(" --pin %x", sha256.Sum256(c.ConnectionState().PeerCertificates[0].Raw))
 }

@@ -38,7 +38,8 @@ type record struct {
 	Spec      qemu.Spec `json:"spec"`
 }
 
-// load reads run.json; nil without error when there is none, or none of use.
+// load reads run.json; nil without error when there is none, or none of use: one
+// that nobody can read names nobody when the lock is free, which QEMU holds.
 func (f folder) load() (*record, error) {
 	b, err := os.ReadFile(f.runFile())
 	if errors.Is(err, os.ErrNotExist) {
@@ -48,6 +49,9 @@ func (f folder) load() (*record, error) {
 		return nil, fmt.Errorf("read run file: %w", err)
 	}
 	r, err := decode(b)
+	if err != nil && !f.lives() {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("run file %s: %w", f.runFile(), err)
 	}
@@ -68,8 +72,7 @@ func decode(b []byte) (*record, error) {
 	return &r, nil
 }
 
-// save writes run.json whole or not at all. It is of no use after a power cut,
-// which no process survives, and so it is not synced.
+// save writes run.json whole or not at all, also when the power is cut.
 func (f folder) save(r record) error {
 	r.Version = runVersion
 	b, err := json.MarshalIndent(r, "", "  ")
@@ -77,7 +80,12 @@ func (f folder) save(r record) error {
 		return fmt.Errorf("write run file: %w", err)
 	}
 	tmp := f.runFile() + ".new"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("write run file: %w", err)
+	}
+	_, err = file.Write(append(b, '\n'))
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return fmt.Errorf("write run file: %w", err)
 	}
 	if err := os.Rename(tmp, f.runFile()); err != nil {

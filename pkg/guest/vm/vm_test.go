@@ -290,10 +290,36 @@ func TestAGuestBootsUnderUEFI(t *testing.T) {
 	}
 }
 
-func TestARunFileThatIsNotOursIsRefused(t *testing.T) {
+// After a power cut the file may be empty on some file systems; no QEMU lives then.
+func TestARunFileThatNobodyCanReadNamesNobodyWhenTheLockIsFree(t *testing.T) {
+	for _, content := range []string{"", "{"} {
+		dir := shortDir(t)
+		if err := os.WriteFile(filepath.Join(dir, "run.json"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		v, err := vm.Open(config(dir), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, _ := v.Status(); s.State != vm.Stopped {
+			t.Errorf("it is %s; want stopped", s.State)
+		}
+		_ = v.Close()
+	}
+}
+
+func TestARunFileThatIsNotOursIsRefusedWhileSomebodyHoldsTheLock(t *testing.T) {
 	for name, content := range map[string]string{"garbage": "{", "a newer version": `{"version": 99}`} {
 		dir := shortDir(t)
 		if err := os.WriteFile(filepath.Join(dir, "run.json"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		lock, err := os.Create(filepath.Join(dir, "run.lock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 			t.Fatal(err)
 		}
 		if v, err := vm.Open(config(dir), slog.New(slog.NewTextHandler(io.Discard, nil))); err == nil {
