@@ -175,7 +175,7 @@ func (s *Service) watch(ctx context.Context) error {
 		s.mu.Lock()
 		s.state = st
 		s.mu.Unlock()
-		s.engine.Configure(Specs(st))
+		s.engine.Configure(Specs(st), st.Next.Group)
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func daemon(ctx context.Context, args []string) error {
 		e.Connect(mesh)
 		mesh.Start(ctx, e)
 	}
-	e.Configure([]mirror.GroupSpec{{ID: 1, Conf: conf, Volumes: []mirror.VolumeSpec{{ID: 1, Size: f.size}}}})
+	e.Configure([]mirror.GroupSpec{{ID: 1, Conf: conf, Volumes: []mirror.VolumeSpec{{ID: 1, Size: f.size}}}}, 2)
 	srv, err := nbd.NewServer(nbd.Config{}, benchExports{e.Volume(1, 1, f.size, 0)}, log)
 	if err != nil {
 		return err

@@ -192,9 +192,12 @@ func (e *Engine) SessionDown(_ ident.Node, session uint64, err error) {
 	e.post(event{kind: evSessionDown, session: session})
 }
 
-// Configure tells the engine what was voted. Groups that are not in specs were
+// Configure tells the engine what was voted. next is the identity that the next
+// group will get: a group below it that is not in specs was deleted. One at or
+// above it is unknown to a state that is older than the group, as a node hears
+// first when it starts and reads its votes anew; it must never be taken for
 // deleted.
-func (e *Engine) Configure(specs []mirror.GroupSpec) {
+func (e *Engine) Configure(specs []mirror.GroupSpec, next ident.Group) {
 	e.post(event{kind: evCall, call: func() {
 		known := map[ident.Group]bool{}
 		for _, s := range specs {
@@ -202,7 +205,7 @@ func (e *Engine) Configure(specs []mirror.GroupSpec) {
 			e.core.Configure(s)
 		}
 		for _, id := range e.core.Groups() {
-			if !known[id] {
+			if !known[id] && id < next {
 				e.core.Drop(id)
 			}
 		}

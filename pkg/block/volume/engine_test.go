@@ -59,7 +59,7 @@ func (c *court) vote(_ context.Context, p mirror.Proposal) mirror.Outcome {
 	}
 	c.conf = p.Conf
 	for _, e := range c.engines {
-		e.Configure(c.spec())
+		e.Configure(c.spec(), 2)
 	}
 	return mirror.Chosen
 }
@@ -89,7 +89,7 @@ func (c *court) open(t *testing.T, self ident.Node, dev disk.Device) *volume.Eng
 	}
 	c.mu.Lock()
 	c.engines[self] = e
-	e.Configure(c.spec())
+	e.Configure(c.spec(), 2)
 	c.mu.Unlock()
 	return e
 }
@@ -287,5 +287,38 @@ func TestRequestsOfAClosedEngineEndAtOnce(t *testing.T) {
 	v.Submit([]*disk.Request{late})
 	if err := <-done; err == nil {
 		t.Error("a closed engine answered a read")
+	}
+}
+
+// A node that starts hears its votes anew, oldest state first: one from before the
+// group must not be taken for its deletion.
+func TestAStateOlderThanAGroupDoesNotDropIt(t *testing.T) {
+	c := newCourt(nodeA)
+	dev := simdisk.New(seglog.MinSize)
+	e := c.open(t, nodeA, dev)
+	waitFor(t, "serving", serving(e))
+	want := bytes.Repeat([]byte{7}, disk.BlockSize)
+	if _, err := disk.NewDevice(e.Volume(1, 1, size, 0)).WriteAt(want, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := volume.Config{Pair: pair, Self: nodeA, Peer: nodeB, Timing: timing()}
+	e, err := volume.Open(t.Context(), cfg, dev, clock.System{}, c.vote, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Configure(nil, 1) // the genesis: no group has been made yet
+	e.Configure(c.spec(), 2)
+	waitFor(t, "serving again", serving(e))
+	got := make([]byte, disk.BlockSize)
+	if _, err := disk.NewDevice(e.Volume(1, 1, size, 0)).ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("after the restart block 0 begins with %x (%v); the group was dropped", got[:4], err)
+	}
+	e.Configure(nil, 2) // it was made, and is gone
+	waitFor(t, "dropped", func() bool { s, _ := e.Status(); return len(s.Groups) == 0 })
+	if err := e.Close(); err != nil {
+		t.Error(err)
 	}
 }
