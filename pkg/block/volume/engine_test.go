@@ -309,8 +309,11 @@ func TestAStateOlderThanAGroupDoesNotDropIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.mu.Lock()
+	c.engines[nodeA] = e
 	e.Configure(nil, 1) // the genesis: no group has been made yet
 	e.Configure(c.spec(), 2)
+	c.mu.Unlock()
 	waitFor(t, "serving again", serving(e))
 	got := make([]byte, disk.BlockSize)
 	if _, err := disk.NewDevice(e.Volume(1, 1, size, 0)).ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
