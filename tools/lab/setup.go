@@ -79,6 +79,10 @@ func found(ctx context.Context, ctl *control.Client, preferred ident.Node) error
 			_, err = ctl.Propose(ctx, &cluster.SetService{Group: res.Group})
 			return err
 		}
+		// A pair that starts again may have shown a state from before its group.
+		if st, serr := ctl.Watch(ctx, 0); serr == nil && st.Service.Group != 0 {
+			return nil
+		}
 		if errors.Is(err, cluster.ErrRefused) {
 			break
 		}
