@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +27,7 @@ import (
 	"beffroi.dev/pkg/quorum/cluster"
 	"beffroi.dev/pkg/quorum/lease"
 	"beffroi.dev/pkg/transport"
+	"beffroi.dev/pkg/transport/transporttest"
 )
 
 // town is a pair and a witness as real processes on loopback.
@@ -72,13 +72,8 @@ func (w *town) configure(root string) {
 	for i, n := range names {
 		public, key, _ := ed25519.GenerateKey(nil)
 		keys[n] = key
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			w.t.Fatal(err)
-		}
 		m := config.Member{ID: ident.Node(i + 1), Name: n, Kind: cluster.KindNode, Site: n, PublicKey: public, Replica: ident.NewUUID(),
-			VotePaths: []transport.Path{{Name: "lan", Addr: l.Addr().String()}}}
-		_ = l.Close()
+			VotePaths: []transport.Path{{Name: "lan", Addr: transporttest.Addr()}}}
 		if n == "w" {
 			m.Kind, m.Replica = cluster.KindWitness, ident.UUID{}
 		}

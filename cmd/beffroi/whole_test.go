@@ -3,7 +3,6 @@ package main_test
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -13,22 +12,14 @@ import (
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/pkg/quorum/cluster"
 	"beffroi.dev/pkg/transport"
+	"beffroi.dev/pkg/transport/transporttest"
 )
-
-func freeAddr(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // withStores gives both nodes a store, a data path and a citizen service.
 func (w *town) withStores() {
-	paths := [][]transport.Path{{{Name: "fibre1", Addr: freeAddr(w.t)}}, {{Name: "fibre1", Addr: freeAddr(w.t)}}}
-	own := []string{freeAddr(w.t), freeAddr(w.t)}
-	service := freeAddr(w.t)
+	paths := [][]transport.Path{{{Name: "fibre1", Addr: transporttest.Addr()}}, {{Name: "fibre1", Addr: transporttest.Addr()}}}
+	own := []string{transporttest.Addr(), transporttest.Addr()}
+	service := transporttest.Addr()
 	for i, n := range names[:2] {
 		d := w.dirs[n]
 		c, err := config.Load(d)

@@ -23,6 +23,7 @@ import (
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
 	"beffroi.dev/pkg/transport"
+	"beffroi.dev/pkg/transport/transporttest"
 )
 
 // pair is a real pair with its witness, as processes; each node's API is served by
@@ -73,12 +74,7 @@ func newPair(t *testing.T) *pair {
 }
 
 func (p *pair) address(name string) []transport.Path {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer l.Close()
-	return []transport.Path{{Name: name, Addr: l.Addr().String()}}
+	return []transport.Path{{Name: name, Addr: transporttest.Addr()}}
 }
 
 func (p *pair) configure(root string) {

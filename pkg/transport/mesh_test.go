@@ -42,7 +42,7 @@ func newWorld(t *testing.T) *world {
 		_, w.keys[i], _ = ed25519.GenerateKey(nil)
 	}
 	for _, path := range []string{transporttest.Path1, transporttest.Path2} {
-		w.listen[path] = freeAddr(t)
+		w.listen[path] = transporttest.Addr()
 		w.proxies[path] = newProxy(t, w.listen[path])
 	}
 	t.Cleanup(func() {
@@ -51,15 +51,6 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	return w
-}
-
-func freeAddr(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (w *world) ID(end int) ident.Node { return ident.Node(10 + end) }

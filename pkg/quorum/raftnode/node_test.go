@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"slices"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"beffroi.dev/pkg/quorum/lease"
 	"beffroi.dev/pkg/quorum/raftnode"
 	"beffroi.dev/pkg/transport"
+	"beffroi.dev/pkg/transport/transporttest"
 )
 
 // town is three real voters over TLS on loopback, with their logs on disk.
@@ -35,12 +35,7 @@ func newTown(t *testing.T) *town {
 		mesh: map[ident.Node]*transport.Mesh{}, nodes: map[ident.Node]*raftnode.Node{}}
 	for _, id := range voterIDs {
 		_, w.keys[id], _ = ed25519.GenerateKey(nil)
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.addrs[id], w.folders[id] = l.Addr().String(), t.TempDir()
-		_ = l.Close()
+		w.addrs[id], w.folders[id] = transporttest.Addr(), t.TempDir()
 	}
 	t.Cleanup(func() {
 		for _, id := range voterIDs {
