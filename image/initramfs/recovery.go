@@ -26,9 +26,17 @@ func BuildRecovery(ctx context.Context, dir, work string) ([]byte, error) {
 	if _, err := goTool(ctx, dir, "build", "-trimpath", "-o", tool, "github.com/u-root/gobusybox/src/cmd/makebb"); err != nil {
 		return nil, err
 	}
+	// A machine that never built an image does not have the module yet: list alone
+	// would name no folder.
+	if _, err := goTool(ctx, dir, "mod", "download", uroot); err != nil {
+		return nil, err
+	}
 	source, err := goTool(ctx, dir, "list", "-m", "-f", "{{.Dir}}", uroot)
 	if err != nil {
 		return nil, err
+	}
+	if source = strings.TrimSpace(source); source == "" {
+		return nil, fmt.Errorf("the module %s has no folder", uroot)
 	}
 	// The tool was built without a trace of where Go lies, and asks for it.
 	root, err := goTool(ctx, dir, "env", "GOROOT")
@@ -41,7 +49,7 @@ func BuildRecovery(ctx context.Context, dir, work string) ([]byte, error) {
 		args = append(args, "./cmds/core/"+c)
 	}
 	cmd := exec.CommandContext(ctx, tool, args...)
-	cmd.Dir = strings.TrimSpace(source)
+	cmd.Dir = source
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=", "GOWORK=off", "TMPDIR="+work,
 		"GOROOT="+strings.TrimSpace(root))
 	if text, err := cmd.CombinedOutput(); err != nil {
