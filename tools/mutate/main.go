@@ -30,6 +30,7 @@ var mutants = []struct{ tag, rule string }{
 	{"accept_old_epoch", "R2: an older epoch is accepted"},
 	{"read_without_lease", "R6: a primary of two reads without a lease"},
 	{"serve_before_committed", "R5: a new primary serves before its tail is committed"},
+	{"drop_unknown", "a state older than a group is taken for its deletion"},
 }
 
 func main() {

@@ -347,9 +347,26 @@ func (c *Core) group(id ident.Group) *group {
 	return g
 }
 
-// Configure tells what the vote decided about a group. It is idempotent; an
-// older epoch than the one known changes nothing.
-func (c *Core) Configure(spec GroupSpec) {
+// Configure tells what the vote decided: all groups of one state of it. next is the
+// identity that the next group will get, so a group below it that is not in specs
+// was deleted, and is dropped. One at or above it is unknown to a state that is
+// older than the group, as a node hears first when it starts and reads its votes
+// anew; it must never be taken for deleted.
+func (c *Core) Configure(specs []GroupSpec, next ident.Group) {
+	known := map[ident.Group]bool{}
+	for _, s := range specs {
+		known[s.ID] = true
+		c.configure(s)
+	}
+	for _, id := range c.Groups() {
+		if !known[id] && (id < next || mutant.dropUnknown) {
+			c.drop(id)
+		}
+	}
+}
+
+// configure is idempotent; an older epoch than the one known changes nothing.
+func (c *Core) configure(spec GroupSpec) {
 	g := c.group(spec.ID)
 	g.setVolumes(spec.Volumes)
 	g.setFence(spec.Token, spec.Local)
@@ -365,8 +382,8 @@ func (c *Core) Configure(spec GroupSpec) {
 	g.learn(spec.Conf)
 }
 
-// Drop forgets a group that was deleted, and frees its space.
-func (c *Core) Drop(id ident.Group) {
+// drop forgets a group that was deleted, and frees its space.
+func (c *Core) drop(id ident.Group) {
 	g := c.groups[id]
 	if g == nil || c.failed != nil {
 		return

@@ -92,9 +92,9 @@ func openSolo(t testing.TB, dev disk.Device) (*solo, error) {
 
 // configure makes the node the only member of its group.
 func (s *solo) configure(epoch ident.Epoch) {
-	s.core.Configure(mirror.GroupSpec{ID: soloGroup, Volumes: []mirror.VolumeSpec{{ID: soloVol, Size: soloSize}}, Conf: frame.Conf{
+	s.core.Configure([]mirror.GroupSpec{{ID: soloGroup, Volumes: []mirror.VolumeSpec{{ID: soloVol, Size: soloSize}}, Conf: frame.Conf{
 		Epoch: epoch, Primary: soloSelf, InSync: []ident.Node{soloSelf}, Lineage: 1,
-	}})
+	}}}, soloGroup+1)
 }
 
 // work does what the core asks for until it rests. Frames are done before reads.

@@ -15,6 +15,7 @@ type mutation struct {
 	acceptOldEpoch       bool // records and lease requests of old epochs are accepted
 	readWithoutLease     bool // the primary of two reads without a lease
 	serveBeforeCommitted bool // a new primary serves before its tail is committed
+	dropUnknown          bool // a state older than a group is taken for its deletion
 }
 
 var mutant mutation

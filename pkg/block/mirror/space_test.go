@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"beffroi.dev/pkg/block/mirror"
 	"beffroi.dev/pkg/block/seglog"
 	"beffroi.dev/pkg/disk"
 	"beffroi.dev/pkg/disk/simdisk"
@@ -30,7 +31,7 @@ func freshSolo(t *testing.T) (*solo, *simdisk.Disk) {
 func TestAFullStoreSaysSoAndStaysHealthy(t *testing.T) {
 	s, d := freshSolo(t)
 	volume := int64(seglog.MinSize)
-	s.core.Configure(bigGroup(volume))
+	s.core.Configure([]mirror.GroupSpec{bigGroup(volume)}, soloGroup+1)
 	chunk := make([]byte, 1<<20)
 	off, full := int64(0), false
 	for ; off+int64(len(chunk)) <= volume && !full; off += int64(len(chunk)) {

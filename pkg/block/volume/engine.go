@@ -192,23 +192,10 @@ func (e *Engine) SessionDown(_ ident.Node, session uint64, err error) {
 	e.post(event{kind: evSessionDown, session: session})
 }
 
-// Configure tells the engine what was voted. next is the identity that the next
-// group will get: a group below it that is not in specs was deleted. One at or
-// above it is unknown to a state that is older than the group, as a node hears
-// first when it starts and reads its votes anew; it must never be taken for
-// deleted.
+// Configure tells the engine what was voted; see mirror.Core.Configure.
 func (e *Engine) Configure(specs []mirror.GroupSpec, next ident.Group) {
 	e.post(event{kind: evCall, call: func() {
-		known := map[ident.Group]bool{}
-		for _, s := range specs {
-			known[s.ID] = true
-			e.core.Configure(s)
-		}
-		for _, id := range e.core.Groups() {
-			if !known[id] && id < next {
-				e.core.Drop(id)
-			}
-		}
+		e.core.Configure(specs, next)
 		e.publish()
 	}})
 }

@@ -244,13 +244,10 @@ func (n *node) saveState(s *mirror.Save) {
 	})
 }
 
-// learn hands the voted configurations to the core.
-func (n *node) learn(specs []mirror.GroupSpec) {
-	if n.core == nil {
-		return
-	}
-	for _, s := range specs {
-		n.core.Configure(s)
+// learn hands a state of the vote to the core.
+func (n *node) learn(specs []mirror.GroupSpec, next ident.Group) {
+	if n.core != nil {
+		n.core.Configure(specs, next)
 	}
 }
 

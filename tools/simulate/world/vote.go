@@ -112,8 +112,11 @@ func (v *voter) describe() string {
 	return fmt.Sprintf("%+v", v.v.Standing())
 }
 
-// begin starts the ticks, and hands over what the log knows.
+// begin starts the ticks, and hands over what the log knows, oldest first, as a node
+// does that reads its votes anew: its log may reach back to before the groups were
+// made.
 func (v *voter) begin() {
+	v.n.learn(nil, 1)
 	v.publish()
 	v.tick()
 }
@@ -212,7 +215,7 @@ func (v *voter) settle(a raftnode.Applied) {
 // publish hands the state to the mirror and notes what it shows.
 func (v *voter) publish() {
 	w, groups := v.n.w, specs(v.v.State())
-	v.n.learn(groups)
+	v.n.learn(groups, v.v.State().Next.Group)
 	for _, s := range groups {
 		w.noteConf(v.n, s)
 	}

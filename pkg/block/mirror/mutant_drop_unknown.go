@@ -1,0 +1,5 @@
+//go:build mutant_drop_unknown
+
+package mirror
+
+func init() { mutant.dropUnknown = true }
