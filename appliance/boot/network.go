@@ -16,7 +16,6 @@ import (
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/seed"
 	"beffroi.dev/pkg/host/netcfg"
-	"beffroi.dev/pkg/host/netcfg/dhcp"
 	"beffroi.dev/pkg/host/netcfg/firewall"
 	"beffroi.dev/pkg/host/netcfg/serviceaddr"
 )
@@ -122,22 +121,4 @@ func port(list []uint16, addr string) []uint16 {
 		return list
 	}
 	return append(list, uint16(n))
-}
-
-// lease asks for an address for as long as init lives, once.
-func (s *system) lease(cfg netcfg.Config) error {
-	if s.leased {
-		return nil
-	}
-	c, err := dhcp.New(dhcp.Config{Link: cfg.LanLink(), HostName: s.node.Me().Name, Changed: func(ctx context.Context, l *netcfg.Lease) {
-		if err := s.net.SetLease(ctx, l); err != nil {
-			s.log.Error("the address that DHCP gave cannot be used", "cause", err)
-		}
-	}}, s.log)
-	if err != nil {
-		return err
-	}
-	s.leased = true
-	s.tasks.Go("dhcp", c.Run)
-	return nil
 }

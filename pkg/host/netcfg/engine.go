@@ -56,8 +56,8 @@ func (e *Engine) Apply(ctx context.Context, cfg Config) (Status, error) {
 
 // SetLease tells what DHCP says now: a lease, or nil for none. It changes only the
 // lan's IPv4 address and route, and is ignored when the lan is not in mode dhcp. A
-// lease in the network of a fibre would cut off the twin: it counts as none and is
-// an error.
+// lease in the network of a fibre would cut off the twin, and one of the service
+// address would split the citizens: they count as none and are errors.
 func (e *Engine) SetLease(ctx context.Context, l *Lease) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -70,6 +70,10 @@ func (e *Engine) SetLease(ctx context.Context, l *Lease) error {
 			refused = fmt.Errorf("the lease %v overlaps the network of %s, %v", l.Address, f.Name, f.Address.Masked())
 			l = nil
 		}
+	}
+	if s := e.cfg.Service.Address; l != nil && s.IsValid() && s.Addr() == l.Address.Addr() {
+		refused = fmt.Errorf("the lease %v is the service address: keep it out of the DHCP server's range", l.Address)
+		l = nil
 	}
 	e.offer = Offer{Known: true, Lease: l}
 	_, err := e.apply(ctx)

@@ -93,17 +93,21 @@ func TestALeaseComesAndGoes(t *testing.T) {
 	})
 }
 
-func TestALeaseInTheNetworkOfAFibreIsRefused(t *testing.T) {
+func TestALeaseThatWouldCutSomebodyOffIsRefused(t *testing.T) {
 	node, far := nstest.New(t, "node"), nstest.New(t, "far")
 	nstest.Cable(t, node, "eth0", far, "lan")
 	e := netcfg.New(quiet(), netcfg.Options{Virtual: true})
 	node.Do(t, func() error {
 		_, err := e.Apply(t.Context(), netcfg.Config{Lan: netcfg.Lan{Port: "eth0", Mode: "dhcp"},
-			Fibres: []netcfg.Fibre{{Name: "fibre1", Address: netip.MustParsePrefix("10.77.1.1/30")}}})
-		if e.SetLease(t.Context(), &netcfg.Lease{Address: netip.MustParsePrefix("10.77.0.5/16")}) == nil {
-			t.Error("accepted")
+			Fibres:  []netcfg.Fibre{{Name: "fibre1", Address: netip.MustParsePrefix("10.77.1.1/30")}},
+			Service: netcfg.Service{Address: netip.MustParsePrefix("192.0.2.10/24"), VirtualMAC: "02:be:ff:00:00:01"}})
+		for name, lease := range map[string]string{"the network of a fibre": "10.77.0.5/16", "the service address": "192.0.2.10/24"} {
+			if e.SetLease(t.Context(), &netcfg.Lease{Address: netip.MustParsePrefix(lease)}) == nil {
+				t.Errorf("a lease of %s was accepted", name)
+			}
+			err = errors.Join(err, hasNot("br-lan", lease))
 		}
-		return errors.Join(err, hasNot("br-lan", "10.77.0.5/16"))
+		return err
 	})
 }
 

@@ -31,6 +31,10 @@ const (
 type Config struct {
 	Link     string
 	HostName string // told to the server, when set
+	// Held, if not nil, is the lease that an earlier life of this client had when it
+	// was killed, on a machine that lived on: it is kept as if nothing had happened,
+	// and dropped only when it is over or refused.
+	Held *netcfg.Lease
 	// Listen opens a raw UDP socket on port 68 of the link and tells its MAC
 	// address; Raw when nil.
 	Listen func() (net.PacketConn, net.HardwareAddr, error)
@@ -126,8 +130,12 @@ func (c *Client) set(change func(*Status)) {
 // restarts wants the same address.
 func (c *Client) Run(ctx context.Context) error {
 	told := false
+	if h := c.cfg.Held; h != nil && phase(*h, time.Now()) != Selecting {
+		told = true
+		c.keep(ctx, *h)
+	}
 	for ctx.Err() == nil {
-		ack, lease, err := c.exchange(ctx, nil, Selecting)
+		lease, err := c.exchange(ctx, nil, Selecting)
 		if err != nil {
 			if !told {
 				c.cfg.Changed(ctx, nil)
@@ -137,13 +145,13 @@ func (c *Client) Run(ctx context.Context) error {
 			continue
 		}
 		told = true
-		c.keep(ctx, ack, lease)
+		c.keep(ctx, lease)
 	}
 	return ctx.Err()
 }
 
 // keep holds a lease until it is lost or ctx ends.
-func (c *Client) keep(ctx context.Context, ack *dhcpv4.DHCPv4, lease netcfg.Lease) {
+func (c *Client) keep(ctx context.Context, lease netcfg.Lease) {
 	c.bound(ctx, lease)
 	wait := time.Until(lease.Renew)
 	for {
@@ -157,10 +165,10 @@ func (c *Client) keep(ctx context.Context, ack *dhcpv4.DHCPv4, lease netcfg.Leas
 			return
 		}
 		c.set(func(s *Status) { s.State = state })
-		newAck, newLease, err := c.exchange(ctx, ack, state)
+		renewed, err := c.exchange(ctx, &lease, state)
 		switch {
 		case err == nil:
-			ack, lease = newAck, newLease
+			lease = renewed
 			c.bound(ctx, lease)
 			wait = time.Until(lease.Renew)
 		case errors.Is(err, errRefused):
@@ -208,30 +216,30 @@ func sleep(ctx context.Context, d time.Duration) {
 
 var errRefused = errors.New("the server refuses the address")
 
-// exchange asks for a lease, or with the ACK of one for more time.
-func (c *Client) exchange(ctx context.Context, old *dhcpv4.DHCPv4, state State) (*dhcpv4.DHCPv4, netcfg.Lease, error) {
+// exchange asks for a lease, or for more time for the old one.
+func (c *Client) exchange(ctx context.Context, old *netcfg.Lease, state State) (netcfg.Lease, error) {
 	conn, mac, err := c.cfg.Listen()
 	if err != nil {
-		return nil, netcfg.Lease{}, err
+		return netcfg.Lease{}, err
 	}
 	client, err := nclient4.NewWithConn(conn, mac, nclient4.WithTimeout(c.cfg.Try), nclient4.WithRetry(1))
 	if err != nil {
-		return nil, netcfg.Lease{}, errors.Join(err, conn.Close())
+		return netcfg.Lease{}, errors.Join(err, conn.Close())
 	}
 	defer client.Close()
 	asked := time.Now() // a lease counts from the question, never from the answer
 	ack, err := c.ask(ctx, client, old, state)
 	if err != nil {
-		return nil, netcfg.Lease{}, fmt.Errorf("%s on %s: %w", state, c.cfg.Link, err)
+		return netcfg.Lease{}, fmt.Errorf("%s on %s: %w", state, c.cfg.Link, err)
 	}
 	lease, err := leaseOf(ack, asked)
 	if err != nil {
-		return nil, netcfg.Lease{}, fmt.Errorf("%s on %s: %w", state, c.cfg.Link, err)
+		return netcfg.Lease{}, fmt.Errorf("%s on %s: %w", state, c.cfg.Link, err)
 	}
-	return ack, lease, nil
+	return lease, nil
 }
 
-func (c *Client) ask(ctx context.Context, client *nclient4.Client, old *dhcpv4.DHCPv4, state State) (*dhcpv4.DHCPv4, error) {
+func (c *Client) ask(ctx context.Context, client *nclient4.Client, old *netcfg.Lease, state State) (*dhcpv4.DHCPv4, error) {
 	var options []dhcpv4.Modifier
 	if c.cfg.HostName != "" {
 		options = append(options, dhcpv4.WithOption(dhcpv4.OptHostName(c.cfg.HostName)))
@@ -243,13 +251,16 @@ func (c *Client) ask(ctx context.Context, client *nclient4.Client, old *dhcpv4.D
 		}
 		return l.ACK, nil
 	}
-	request, err := dhcpv4.NewRenewFromAck(old, options...)
+	// A request for more time names the address as the client's own and no server
+	// (RFC 2131, section 4.3.2).
+	request, err := dhcpv4.New(append(options, dhcpv4.WithHwAddr(client.InterfaceAddr()), dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
+		dhcpv4.WithClientIP(old.Address.Addr().AsSlice()), dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainName, dhcpv4.OptionDomainNameServer))...)
 	if err != nil {
 		return nil, err
 	}
 	match := nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak)
 	if state == Renewing { // rebinding: any server may answer
-		match = nclient4.IsAll(match, nclient4.IsCorrectServer(old.ServerIdentifier()))
+		match = nclient4.IsAll(match, nclient4.IsCorrectServer(old.Server.AsSlice()))
 	}
 	answer, err := client.SendAndRead(ctx, client.RemoteAddr(), request, match)
 	if err != nil {

@@ -2,6 +2,7 @@ package dhcp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -67,7 +68,7 @@ func TestALeaseIsObtainedRenewedLostAndObtainedAgain(t *testing.T) {
 		_, err := engine.Apply(t.Context(), netcfg.Config{Lan: netcfg.Lan{Port: "eth0", Mode: "dhcp", IPv6: "off"}})
 		return err
 	})
-	c, err := dhcp.New(dhcp.Config{
+	config := dhcp.Config{
 		Link: "br-lan", HostName: "node-a", Try: 100 * time.Millisecond, RetryMin: 20 * time.Millisecond, RetryMax: 100 * time.Millisecond,
 		Listen: func() (conn net.PacketConn, mac net.HardwareAddr, err error) {
 			err = node.Run(func() error { conn, mac, err = dhcp.Raw("br-lan")(); return err })
@@ -78,27 +79,71 @@ func TestALeaseIsObtainedRenewedLostAndObtainedAgain(t *testing.T) {
 				t.Errorf("SetLease: %v", err)
 			}
 		},
-	}, slog.New(slog.DiscardHandler))
+	}
+	c, err := dhcp.New(config, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.silent.Store(true)
 	g.Go("client", c.Run)
-	nstest.Eventually(t, time.Second, func() error { return is(c.Status().Tries > 1, c.Status()) })
+	nstest.Eventually(t, bound, func() error { return is(c.Status().Tries > 1, c.Status()) })
 	s.silent.Store(false)
 	granted := func() error {
 		st := c.Status()
 		return is(st.Lease != nil && st.Lease.Address == netip.MustParsePrefix("192.0.2.77/24") && reachable(node), st)
 	}
-	nstest.Eventually(t, time.Second, granted)
+	nstest.Eventually(t, bound, granted)
 	first := s.acks.Load()
-	nstest.Eventually(t, time.Second, func() error { return is(s.acks.Load() > first && c.Status().State == dhcp.Bound, c.Status()) })
+	nstest.Eventually(t, bound, func() error { return is(s.acks.Load() > first && c.Status().State == dhcp.Bound, c.Status()) })
 	s.silent.Store(true)
-	nstest.Eventually(t, 2*time.Second, func() error {
+	nstest.Eventually(t, bound, func() error {
 		return is(c.Status().State == dhcp.Selecting && c.Status().Lease == nil && !reachable(node), c.Status())
 	})
 	s.silent.Store(false)
-	nstest.Eventually(t, time.Second, granted)
+	nstest.Eventually(t, bound, granted)
+}
+
+// bound is how long anything may take on a machine that is busy.
+const bound = 20 * time.Second
+
+// A client that was killed and started again keeps what it had: a server that is
+// silent just then must not cost the node its address.
+func TestALeaseThatIsHeldOutlivesARestartAndASilentServer(t *testing.T) {
+	now := time.Now()
+	held := netcfg.Lease{Address: netip.MustParsePrefix("192.0.2.77/24"), Server: netip.MustParseAddr("192.0.2.1"), Renew: now, Rebind: now.Add(time.Hour), Expires: now.Add(2 * time.Hour)}
+	for _, tc := range []struct {
+		name    string
+		expires time.Time
+		want    bool
+	}{{"valid", held.Expires, true}, {"over", now, false}} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := task.New(t.Context())
+			t.Cleanup(func() { _ = g.Stop(bound) })
+			var asked atomic.Int32
+			told := make(chan *netcfg.Lease, 100)
+			h := held
+			h.Expires = tc.expires
+			c, err := dhcp.New(dhcp.Config{
+				Link: "lo", Held: &h, RetryMin: time.Millisecond, RetryMax: 2 * time.Millisecond,
+				Listen: func() (net.PacketConn, net.HardwareAddr, error) {
+					asked.Add(1)
+					return nil, nil, errors.New("no server")
+				},
+				Changed: func(_ context.Context, l *netcfg.Lease) { told <- l },
+			}, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.Go("client", c.Run)
+			if l := <-told; (l != nil) != tc.want {
+				t.Errorf("told %v first", l)
+			}
+			nstest.Eventually(t, bound, func() error { return is(asked.Load() > 0, c.Status()) })
+			if len(told) != 0 {
+				t.Errorf("then told %v; the lease is still good", <-told)
+			}
+		})
+	}
 }
 
 func is(ok bool, what any) error {

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -12,11 +13,17 @@ import (
 	"beffroi.dev/pkg/host/netcfg"
 )
 
+// What a server may grant at most.
+const (
+	widest = 8 // bits of a network: a wider one would take every other route
+	maxDNS = 3
+)
+
 // leaseOf reads a server's ACK to a question asked at the given time.
 func leaseOf(ack *dhcpv4.DHCPv4, asked time.Time) (netcfg.Lease, error) {
 	l := netcfg.Lease{Obtained: asked, Server: addr(ack.ServerIdentifier()), Domain: ack.DomainName()}
 	a := addr(ack.YourIPAddr)
-	if !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
+	if !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() {
 		return l, fmt.Errorf("the server grants %v, which is no address of a host", ack.YourIPAddr)
 	}
 	mask := ack.SubnetMask()
@@ -24,17 +31,20 @@ func leaseOf(ack *dhcpv4.DHCPv4, asked time.Time) (netcfg.Lease, error) {
 		mask = net.IP(a.AsSlice()).DefaultMask()
 	}
 	bits, size := mask.Size()
-	if size != 32 || bits == 0 {
+	if size != 32 || bits < widest {
 		return l, fmt.Errorf("the server's network mask is %v", mask)
 	}
 	l.Address = netip.PrefixFrom(a, bits)
+	if bits < 31 && (a == l.Address.Masked().Addr() || a == broadcast(l.Address)) {
+		return l, fmt.Errorf("the server grants %v, which means the whole network", l.Address)
+	}
 	if routers := ack.Router(); len(routers) > 0 {
 		if g := addr(routers[0]); l.Address.Contains(g) && g != a {
 			l.Gateway = g
 		}
 	}
 	for _, d := range ack.DNS() {
-		if s := addr(d); s.IsValid() && !s.IsUnspecified() {
+		if s := addr(d); s.IsValid() && !s.IsUnspecified() && len(l.DNS) < maxDNS {
 			l.DNS = append(l.DNS, s)
 		}
 	}
@@ -51,6 +61,13 @@ func leaseOf(ack *dhcpv4.DHCPv4, asked time.Time) (netcfg.Lease, error) {
 	}
 	l.Renew, l.Rebind, l.Expires = asked.Add(t1), asked.Add(t2), asked.Add(granted)
 	return l, nil
+}
+
+// broadcast is the last address of an IPv4 network.
+func broadcast(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|^uint32(0)>>p.Bits())
+	return netip.AddrFrom4(b)
 }
 
 // phase is what to do for a lease whose time has come: renew, rebind, or begin anew.

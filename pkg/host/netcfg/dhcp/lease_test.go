@@ -40,6 +40,11 @@ func TestWhatAnAckGrants(t *testing.T) {
 		{"a gateway elsewhere is left out", ack(t, dhcpv4.WithOption(dhcpv4.OptRouter(net.IPv4(10, 0, 0, 1)))), "192.0.2.77/24", "invalid IP", 400, 700, 800},
 		{"no address", ack(t, dhcpv4.WithYourIP(net.IPv4zero)), "", "", 0, 0, 0},
 		{"no time", ack(t, dhcpv4.WithLeaseTime(0)), "", "", 0, 0, 0},
+		{"an address of the link only", ack(t, dhcpv4.WithYourIP(net.IPv4(169, 254, 3, 4))), "", "", 0, 0, 0},
+		{"the network itself", ack(t, dhcpv4.WithYourIP(net.IPv4(192, 0, 2, 0))), "", "", 0, 0, 0},
+		{"its broadcast address", ack(t, dhcpv4.WithYourIP(net.IPv4(192, 0, 2, 255))), "", "", 0, 0, 0},
+		{"one of a pair of addresses", ack(t, dhcpv4.WithYourIP(net.IPv4(192, 0, 2, 0)), dhcpv4.WithNetmask(net.CIDRMask(31, 32))), "192.0.2.0/31", "invalid IP", 400, 700, 800},
+		{"a mask of half the world", ack(t, dhcpv4.WithNetmask(net.CIDRMask(1, 32))), "", "", 0, 0, 0},
 		{"a mask of nothing", ack(t, dhcpv4.WithNetmask(net.CIDRMask(0, 32))), "", "", 0, 0, 0},
 	} {
 		l, err := leaseOf(tc.ack, asked)
