@@ -54,6 +54,7 @@ func (p *plan) addVM(i int, pair ident.UUID, o options, members []config.Member,
 				member.DataPaths = append(member.DataPaths, transport.Path{Name: path, Addr: vmAddr(f, j+1, 7200+f)})
 			}
 			member.VotePaths = append(member.VotePaths, transport.Path{Name: "lan", Addr: vmAddr(0, j+1, 7103)})
+			member.Citizen = vmAddr(0, j+1, 8080)
 		}
 		n.Members = append(n.Members, member)
 	}
