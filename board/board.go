@@ -59,7 +59,7 @@ func Common() []string {
 	return []string{
 		"ext4", "squashfs", "loop", // our file systems
 		"bridge", "macvlan", "tun", "8021q", "nf_tables", "nft_ct", "nft_objref", "nft_reject_inet", "nf_conntrack", // our network
-		"vhost_net", "efivarfs", "efi_pstore",
+		"vhost_net", "efivarfs", "efi_pstore", "evdev", "button",
 		"sd_mod", "usbhid", "hid_generic", "usb_storage", // what the kernel asks for by other means than aliases
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -48,7 +47,8 @@ type Config struct {
 func Run(ctx context.Context, c Config, console io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	end := ends(cancel)
+	end := newEnding(cancel)
+	end.onSignals()
 	_ = rootfs.MountAll(rootfs.Kernel()) // there is no place for a log before; the phase does it again, and tells
 	release := ReadRelease("/etc/os-release")
 	out := logTo("/run/beffroi/init.log", console)
@@ -79,13 +79,15 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 		{Name: "clock", Run: s.setClock},
 	})
 	if err := seq.Run(ctx); err == nil {
+		tasks.Go("trial", func(ctx context.Context) error { return s.try(ctx, seq, func() { end.ask(Reboot) }) })
+		tasks.Go("power button", func(ctx context.Context) error { return s.watchButton(ctx, func() { end.ask(PowerOff) }) })
 		if err := s.services(ctx, c, seq); err != nil {
 			log.Error("services", "cause", err)
 		}
 	}
 	how := PowerOff
 	select {
-	case how = <-end:
+	case how = <-end.asked:
 	default: // the services ended by themselves, which they never should
 		how = Reboot
 	}
@@ -103,27 +105,6 @@ func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
 		Alive:       func(ok bool) { s.feeder.beat(&s.feeder.loop, ok) },
 		Fenced:      func(ok bool) { s.feeder.beat(&s.feeder.fence, ok) },
 	}, s.node, func() { seq.SetReady(uptime()) }, s.log)
-}
-
-// ends turns signals into an end of the machine.
-func ends(cancel context.CancelFunc) <-chan End {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGINT)
-	out := make(chan End, 1)
-	go func() { // as long as the machine lives
-		for s := range signals {
-			how := Reboot
-			if s == syscall.SIGTERM {
-				how = PowerOff
-			}
-			select {
-			case out <- how:
-			default: // it is on its way
-			}
-			cancel()
-		}
-	}()
-	return out
 }
 
 // logTo opens init's log in memory, or falls back to the console.

@@ -22,6 +22,9 @@
 // console itself (rescue) is a child of its own, started as soon as there is a
 // terminal, kept for ever, and needed by nothing.
 //
+// A boot that the loader counts as a try is watched until it is good, and its entry is
+// blessed; see Trial. The power button, and signals, end the machine in order.
+//
 // The watchdog is fed while the boot moves and, later, while init's own loop runs;
 // see Feeder.
 package boot

@@ -1,13 +1,18 @@
 package boot
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"beffroi.dev/pkg/host/power"
 )
 
 // End is how a machine goes down.
@@ -18,6 +23,48 @@ const (
 	PowerOff End = unix.LINUX_REBOOT_CMD_POWER_OFF
 	Reboot   End = unix.LINUX_REBOOT_CMD_RESTART
 )
+
+// ending is the end that somebody asked for: the first one counts.
+type ending struct {
+	asked  chan End
+	cancel context.CancelFunc // what runs stops
+}
+
+func newEnding(cancel context.CancelFunc) *ending {
+	return &ending{asked: make(chan End, 1), cancel: cancel}
+}
+
+func (e *ending) ask(how End) {
+	select {
+	case e.asked <- how:
+	default: // it is on its way
+	}
+	e.cancel()
+}
+
+// onSignals turns signals into an end of the machine: SIGTERM powers off, SIGUSR1
+// and SIGINT (Ctrl-Alt-Del) reboot.
+func (e *ending) onSignals() {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGINT)
+	go func() { // as long as the machine lives
+		for s := range signals {
+			how := Reboot
+			if s == syscall.SIGTERM {
+				how = PowerOff
+			}
+			e.ask(how)
+		}
+	}()
+}
+
+// watchButton powers off when the machine's power button is pressed.
+func (s *system) watchButton(ctx context.Context, pressed func()) error {
+	return power.Watch(ctx, power.Config{}, func() {
+		s.log.Info("the power button was pressed: powering off")
+		pressed()
+	}, s.log)
+}
 
 // grace is how long processes that are left get to end by themselves.
 const grace = 5 * time.Second

@@ -92,6 +92,7 @@ func (s *system) loadModules(context.Context) (string, error) {
 		}
 	}
 	faults = append(faults, s.modules.Coldplug("/sys/devices")...)
+	faults = append(faults, rootfs.MountAll(rootfs.Kernel())) // some file systems are modules
 	// A driver that is missing or does not load is told, and the boot goes on: what
 	// needs it says so by itself.
 	return "", errors.Join(faults...)

@@ -49,6 +49,8 @@ type Table struct {
 	Phases  []Line `json:"phases"`
 	// Ready is how long the kernel has run when all services were ready, seconds.
 	Ready float64 `json:"ready,omitempty"`
+	// Trial is how the entry that was booted fares; nil when it is not on trial.
+	Trial *Trial `json:"trial,omitempty"`
 }
 
 // Sequence runs phases. It owns the table.
@@ -154,6 +156,18 @@ func (s *Sequence) SetReady(uptime time.Duration) {
 	if first {
 		s.save()
 	}
+}
+
+// SetTrial records how a boot on trial fares, and reports whether that is news.
+func (s *Sequence) SetTrial(t Trial) bool {
+	s.mu.Lock()
+	news := s.table.Trial == nil || *s.table.Trial != t
+	s.table.Trial = &t
+	s.mu.Unlock()
+	if news {
+		s.save()
+	}
+	return news
 }
 
 // save writes the table for the serial console. Before its folder exists, or when

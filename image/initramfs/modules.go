@@ -25,7 +25,7 @@ var Wanted = strings.Fields(`
 	nft_meta_bridge nft_masq nft_nat nft_chain_nat nft_fib nft_fib_inet nf_log_syslog nft_objref nft_hash nft_connlimit
 	kvm kvm-intel kvm-amd vhost_net vhost_vsock nbd
 	efivarfs efi_pstore ramoops pstore_blk
-	xhci_pci ehci_pci uhci_hcd ohci_pci usbhid hid-generic usb_storage uas atkbd i8042 psmouse
+	evdev xhci_pci ehci_pci uhci_hcd ohci_pci usbhid hid-generic usb_storage uas atkbd i8042 psmouse
 	bochs virtio-gpu simpledrm ast mgag200
 	af_packet unix ipv6 autofs4 coretemp acpi_power_meter button fan`)
 

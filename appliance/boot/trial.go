@@ -1,0 +1,205 @@
+package boot
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"beffroi.dev/appliance/control"
+	"beffroi.dev/appliance/status"
+	"beffroi.dev/pkg/host/rootfs"
+	"beffroi.dev/pkg/host/slots"
+	"beffroi.dev/pkg/quorum/cluster"
+)
+
+const (
+	espName = "ESP"
+	espPath = "/run/beffroi/esp"
+	// trialBound is how long a boot on trial may go on without being good, by
+	// causes that lie in the image.
+	trialBound = 10 * time.Minute
+	trialEvery = 2 * time.Second
+	// lookBound is how long a look may take, and freshness how old a report may be.
+	lookBound = 4 * time.Second
+	freshness = 10 * time.Second
+)
+
+// verdict is what a look at a boot on trial says.
+type verdict struct {
+	good    bool
+	outside bool   // the cause does not lie in the image: the trial's time stands still
+	why     string // not good
+}
+
+// judge says whether a boot is good: the twin was seen or is declared absent, the
+// mirror's state is known, VMs can be started, the citizens' page answers. It is pure.
+func judge(n status.Node, silent, page error) verdict {
+	bad := func(why string, args ...any) verdict { return verdict{why: fmt.Sprintf(why, args...)} }
+	outside := func(why string) verdict { return verdict{outside: true, why: why} }
+	if silent != nil {
+		return bad("the node service does not answer: %v", silent)
+	}
+	if !n.Votes.Vouched {
+		return outside("no majority of the votes is reachable")
+	}
+	if !twinUp(n) && slices.ContainsFunc(n.Groups, func(g status.Group) bool { return len(g.InSync) != 1 }) {
+		return outside("the twin is neither seen nor declared absent")
+	}
+	st := n.Store
+	switch {
+	case st == nil || st.Age > freshness.Milliseconds():
+		return bad("the block service gives no news")
+	case st.Failed != "":
+		return bad("the store has failed: %s", st.Failed)
+	}
+	for _, g := range n.Groups {
+		i := slices.IndexFunc(st.Groups, func(l status.LocalGroup) bool { return l.ID == g.ID })
+		if i < 0 || st.Groups[i].Epoch != g.Epoch {
+			return bad("the mirror of %s is not up to the votes", g.Name)
+		}
+	}
+	if slices.ContainsFunc(n.Problem, func(p status.Problem) bool { return p.Code == "vm-silent" }) {
+		return bad("the vm service gives no news")
+	}
+	if !slices.ContainsFunc(n.Groups, func(g status.Group) bool { return g.Citizen }) {
+		return outside("the pair has no citizen service yet")
+	}
+	if page != nil {
+		return bad("the citizens' page does not answer: %v", page)
+	}
+	return verdict{good: true}
+}
+
+func twinUp(n status.Node) bool {
+	return slices.ContainsFunc(n.Members, func(m status.Member) bool {
+		return m.Kind == string(cluster.KindNode) && m.ID != n.ID && m.Up
+	})
+}
+
+// Trial is how the entry that was booted fares, for the serial console.
+type Trial struct {
+	Entry string `json:"entry,omitempty"` // empty: blessed, or not told by the firmware
+	State string `json:"state"`           // on-trial, good, failed
+	Why   string `json:"why,omitempty"`
+}
+
+// trial counts the time of a boot on trial. It is pure.
+type trial struct {
+	entry slots.Entry
+	left  time.Duration
+}
+
+// step takes a verdict after some time, and says what the console shows and whether
+// the machine is to reboot. An entry without tries left is not left for another one
+// by a reboot: it would only come again.
+func (t *trial) step(v verdict, passed time.Duration) (show Trial, reboot bool) {
+	show = Trial{Entry: t.entry.Name(), State: "on-trial", Why: v.why}
+	if v.good {
+		show.State = "good"
+		return show, false
+	}
+	if !v.outside {
+		t.left -= passed
+	}
+	if t.left > 0 {
+		return show, false
+	}
+	show.State = "failed"
+	return show, t.entry.Left > 0
+}
+
+// try watches a boot on trial until it is good, and blesses it, or until its time is
+// over.
+func (s *system) try(ctx context.Context, seq *Sequence, reboot func()) error {
+	e, err := slots.Booted(slots.Variables)
+	if err != nil {
+		s.log.Warn("whether this boot is on trial is not known", "cause", err)
+		return nil
+	}
+	if !e.Trial {
+		return nil
+	}
+	t := trial{entry: e, left: trialBound}
+	client := control.NewClient(s.dir.Socket("node"))
+	for tick := time.NewTicker(trialEvery); ; {
+		v := s.look(ctx, client)
+		if v.good {
+			if err := s.bless(e); err != nil {
+				v = verdict{outside: true, why: err.Error()} // the disk's fault, or the loader's
+			}
+		}
+		show, over := t.step(v, trialEvery)
+		if seq.SetTrial(show) {
+			s.log.Info("boot on trial", "entry", show.Entry, "state", show.State, "why", show.Why)
+		}
+		switch {
+		case v.good:
+			return nil
+		case over:
+			s.log.Error("this boot did not become good: the machine reboots, and the loader takes another try", "why", v.why)
+			reboot()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// look asks the node service and the citizens' page.
+func (s *system) look(ctx context.Context, c *control.Client) verdict {
+	ctx, cancel := context.WithTimeout(ctx, lookBound)
+	defer cancel()
+	n, err := c.Status(ctx)
+	if err != nil {
+		return judge(n, err, nil)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.node.Citizen.Listen+"/", nil)
+	if err != nil {
+		return judge(n, nil, err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err == nil {
+		_ = res.Body.Close() // its status is all that is asked for
+		if res.StatusCode != http.StatusOK {
+			err = errors.New(res.Status)
+		}
+	}
+	return judge(n, nil, err)
+}
+
+// bless renames the entry on the EFI system partition, which is mounted for that
+// moment only.
+func (s *system) bless(e slots.Entry) (err error) {
+	p, err := rootfs.FindPartition(classBlock, espName)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"vfat", "nls_cp437", "nls_ascii"} {
+		if err := s.modules.Load(name); err != nil && !errors.Is(err, rootfs.ErrNoModule) {
+			return fmt.Errorf("mount the EFI system partition: %w", err)
+		}
+	}
+	if err := os.MkdirAll(espPath, 0o700); err != nil {
+		return fmt.Errorf("mount the EFI system partition: %w", err)
+	}
+	const quiet = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_DIRSYNC
+	if err := unix.Mount(p.Path, espPath, "vfat", quiet, "umask=0077,iocharset=ascii,errors=remount-ro"); err != nil {
+		return fmt.Errorf("mount the EFI system partition: %w", err)
+	}
+	defer func() {
+		if gone := unix.Unmount(espPath, 0); gone != nil {
+			err = cmp.Or(err, fmt.Errorf("leave the EFI system partition: %w", gone))
+		}
+	}()
+	return slots.Bless(espPath, e)
+}

@@ -1,0 +1,88 @@
+package boot
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"beffroi.dev/appliance/status"
+	"beffroi.dev/pkg/host/slots"
+	"beffroi.dev/pkg/ident"
+)
+
+func wellNode() status.Node {
+	return status.Node{
+		ID: 1, Votes: status.Votes{Vouched: true},
+		Members: []status.Member{{ID: 1, Kind: "node", Up: true}, {ID: 2, Kind: "node", Up: true}, {ID: 3, Kind: "witness", Up: true}},
+		Groups:  []status.Group{{ID: 1, Name: "citizen", Epoch: 4, InSync: []ident.Node{1, 2}, Citizen: true}},
+		Store:   &status.Store{Groups: []status.LocalGroup{{ID: 1, Epoch: 4}}},
+	}
+}
+
+func TestWhatMakesABootGood(t *testing.T) {
+	down := errors.New("refused")
+	for _, tc := range []struct {
+		name    string
+		change  func(*status.Node)
+		silent  error
+		page    error
+		outside bool
+		why     string // empty: good
+	}{
+		{name: "all is well", change: func(*status.Node) {}},
+		{name: "the twin is away and was voted out", change: func(n *status.Node) {
+			n.Members[1].Up, n.Groups[0].InSync = false, []ident.Node{1}
+		}},
+		{name: "the twin is away and the votes do not know", change: func(n *status.Node) { n.Members[1].Up = false }, outside: true, why: "neither seen nor declared absent"},
+		{name: "the witness is away", change: func(n *status.Node) { n.Members[2].Up = false }},
+		{name: "no majority", change: func(n *status.Node) { n.Votes.Vouched = false }, outside: true, why: "majority"},
+		{name: "no citizen service", change: func(n *status.Node) { n.Groups[0].Citizen = false }, outside: true, why: "no citizen service"},
+		{name: "node silent", change: func(*status.Node) {}, silent: down, why: "node service"},
+		{name: "block silent", change: func(n *status.Node) { n.Store = nil }, why: "block service"},
+		{name: "block's news are old", change: func(n *status.Node) { n.Store.Age = 60_000 }, why: "block service"},
+		{name: "store failed", change: func(n *status.Node) { n.Store.Failed = "no disk" }, why: "no disk"},
+		{name: "mirror behind the votes", change: func(n *status.Node) { n.Store.Groups[0].Epoch = 3 }, why: "mirror of citizen"},
+		{name: "mirror does not know the group", change: func(n *status.Node) { n.Store.Groups = nil }, why: "mirror of citizen"},
+		{name: "vm silent", change: func(n *status.Node) { n.Problem = []status.Problem{{Code: "vm-silent"}} }, why: "vm service"},
+		{name: "page down", change: func(*status.Node) {}, page: down, why: "page does not answer"},
+	} {
+		n := wellNode()
+		tc.change(&n)
+		v := judge(n, tc.silent, tc.page)
+		if v.good != (tc.why == "") || v.outside != tc.outside || !strings.Contains(v.why, tc.why) {
+			t.Errorf("%s: %+v", tc.name, v)
+		}
+	}
+}
+
+func TestATrialsTimeStandsStillForWhatLiesOutside(t *testing.T) {
+	on := func(left int) *trial {
+		return &trial{entry: slots.Entry{Version: "1", Trial: true, Left: left}, left: 10 * time.Second}
+	}
+	steps := func(tr *trial, v verdict, n int) (show Trial, reboot bool) {
+		for range n {
+			if show, reboot = tr.step(v, time.Second); reboot {
+				return show, reboot
+			}
+		}
+		return show, reboot
+	}
+	inside, outside := verdict{why: "in the image"}, verdict{outside: true, why: "no twin"}
+	tr := on(2)
+	if show, reboot := steps(tr, outside, 1000); reboot || show.State != "on-trial" || show.Why != "no twin" {
+		t.Errorf("waiting for a twin: %+v, reboot %v", show, reboot)
+	}
+	if show, reboot := steps(tr, inside, 9); reboot || show.State != "on-trial" {
+		t.Errorf("before the bound: %+v, reboot %v", show, reboot)
+	}
+	if show, reboot := steps(tr, inside, 1); !reboot || show.State != "failed" {
+		t.Errorf("at the bound: %+v, reboot %v", show, reboot)
+	}
+	if show, reboot := steps(on(0), inside, 1000); reboot || show.State != "failed" {
+		t.Errorf("without another try: %+v, reboot %v; want it to stay", show, reboot)
+	}
+	if show, reboot := steps(on(1), verdict{good: true}, 1); reboot || show.State != "good" {
+		t.Errorf("a good boot: %+v, reboot %v", show, reboot)
+	}
+}
