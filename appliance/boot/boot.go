@@ -47,7 +47,7 @@ type Config struct {
 func Run(ctx context.Context, c Config, console io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	end := newEnding(cancel)
+	end := &ending{stop: cancel}
 	end.onSignals()
 	_ = rootfs.MountAll(rootfs.Kernel()) // there is no place for a log before; the phase does it again, and tells
 	release := ReadRelease("/etc/os-release")
@@ -79,20 +79,15 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 		{Name: "clock", Run: s.setClock},
 	})
 	if err := seq.Run(ctx); err == nil {
+		end.orderly(func() { s.handOver(ctx, seq) })
 		tasks.Go("trial", func(ctx context.Context) error { return s.try(ctx, seq, func() { end.ask(Reboot) }) })
 		tasks.Go("power button", func(ctx context.Context) error { return s.watchButton(ctx, func() { end.ask(PowerOff) }) })
 		if err := s.services(ctx, c, seq); err != nil {
 			log.Error("services", "cause", err)
 		}
 	}
-	how := PowerOff
-	select {
-	case how = <-end.asked:
-	default: // the services ended by themselves, which they never should
-		how = Reboot
-	}
 	s.feeder.disarm()
-	return errors.Join(tasks.Stop(stopBound), halt(how))
+	return errors.Join(tasks.Stop(stopBound), halt(end.what()))
 }
 
 // services runs until the machine is to end. It begins where the phases end: when

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -24,22 +25,51 @@ const (
 	Reboot   End = unix.LINUX_REBOOT_CMD_RESTART
 )
 
-// ending is the end that somebody asked for: the first one counts.
+// ending is the end that somebody asked for: the first one counts. It hands the
+// node's work over before what runs stops; who asks again does not want to wait for
+// that.
 type ending struct {
-	asked  chan End
-	cancel context.CancelFunc // what runs stops
+	stop func() // what runs
+
+	mu       sync.Mutex // guards all below
+	asked    bool
+	how      End
+	handOver func() // nil: there is nothing to hand over
 }
 
-func newEnding(cancel context.CancelFunc) *ending {
-	return &ending{asked: make(chan End, 1), cancel: cancel}
+// orderly says what is to be done before what runs stops, from now on.
+func (e *ending) orderly(handOver func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.handOver = handOver
 }
 
 func (e *ending) ask(how End) {
-	select {
-	case e.asked <- how:
-	default: // it is on its way
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.asked || e.handOver == nil {
+		if !e.asked {
+			e.asked, e.how = true, how
+		}
+		e.stop()
+		return
 	}
-	e.cancel()
+	e.asked, e.how = true, how
+	go func() { // leave.Run is bounded, and the machine's end does not wait for it
+		e.handOver()
+		e.stop()
+	}()
+}
+
+// what is the end to make. Services that ended by themselves, which they never
+// should, make it a reboot.
+func (e *ending) what() End {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.asked {
+		return Reboot
+	}
+	return e.how
 }
 
 // onSignals turns signals into an end of the machine: SIGTERM powers off, SIGUSR1

@@ -51,6 +51,8 @@ type Table struct {
 	Ready float64 `json:"ready,omitempty"`
 	// Trial is how the entry that was booted fares; nil when it is not on trial.
 	Trial *Trial `json:"trial,omitempty"`
+	// Ending is what a machine that goes down still waits for.
+	Ending string `json:"ending,omitempty"`
 }
 
 // Sequence runs phases. It owns the table.
@@ -168,6 +170,14 @@ func (s *Sequence) SetTrial(t Trial) bool {
 		s.save()
 	}
 	return news
+}
+
+// SetEnding records what a machine that goes down still waits for.
+func (s *Sequence) SetEnding(waits string) {
+	s.mu.Lock()
+	s.table.Ending = waits
+	s.mu.Unlock()
+	s.save()
 }
 
 // save writes the table for the serial console. Before its folder exists, or when

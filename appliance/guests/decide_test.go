@@ -66,3 +66,26 @@ func TestWhatBecomesOfAMachine(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatBecomesOfAMachineWhileTheNodeGoesDown(t *testing.T) {
+	for _, tc := range []struct {
+		action          guests.Action
+		inTime, overdue guests.Action
+	}{
+		{guests.Keep, guests.ShutDown, guests.Kill},
+		{guests.ShutDown, guests.ShutDown, guests.Kill},
+		{guests.Start, guests.Leave, guests.Leave},
+		{guests.Place, guests.Leave, guests.Leave},
+		{guests.Leave, guests.Leave, guests.Leave},
+		{guests.Withdraw, guests.Withdraw, guests.Withdraw},
+		{guests.Kill, guests.Kill, guests.Kill},
+		{guests.Forget, guests.Forget, guests.Forget},
+	} {
+		if got := guests.Drained(tc.action, false); got != tc.inTime {
+			t.Errorf("%s in time: %s; want %s", tc.action, got, tc.inTime)
+		}
+		if got := guests.Drained(tc.action, true); got != tc.overdue {
+			t.Errorf("%s overdue: %s; want %s", tc.action, got, tc.overdue)
+		}
+	}
+}

@@ -31,6 +31,7 @@
 //
 //	GET /v1/serial/NAME?bytes=N   the end of the serial output
 //	GET /v1/attach/NAME           Upgrade: beffroi-serial; then the line itself, one client at a time
+//	POST /v1/drain                Drain; answers at once with Draining: the node goes down, its guests end
 //
 // It never decides where a VM runs and never touches a disk's content.
 package guests

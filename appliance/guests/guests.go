@@ -40,6 +40,7 @@ type service struct {
 	groups *vm.Cgroups
 	lines  *lines
 	report *reporter
+	drain  drain
 
 	state    *cluster.State
 	order    *control.Order
@@ -241,6 +242,7 @@ func (s *service) settle(now time.Time) {
 			}
 		}
 	}
+	var living []ident.VM
 	for _, name := range slices.Sorted(maps.Keys(s.machines)) {
 		m := s.machines[name]
 		if m.vm == nil && now.After(m.retryAt) {
@@ -248,7 +250,12 @@ func (s *service) settle(now time.Time) {
 			m.retryAt = now.Add(openRetry)
 		}
 		if m.vm != nil {
-			s.act(m, Decide(s.cfg.Self, s.state, s.order, name, m.here()), now)
+			h := m.here()
+			s.act(m, s.drain.change(Decide(s.cfg.Self, s.state, s.order, name, h), now), now)
+			if h.Alive {
+				living = append(living, h.VM)
+			}
 		}
 	}
+	s.drain.see(living)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -106,6 +107,37 @@ func TestAGuestThatIsNotWantedGetsItsPowerButton(t *testing.T) {
 		return errors.Is(err, os.ErrNotExist)
 	})
 	r.change(func() { r.state.VMs[1] = cluster.VM{ID: 1, Name: "counter", Group: 1, Generation: 1} })
+}
+
+// A node that goes down in order shuts its guests down and starts none, and does not
+// take that for the guest's own wish to be off.
+func TestANodeThatGoesDownShutsItsGuestsDown(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.place(self)
+	v := r.runs(1)
+	if code, _ := r.drain(`{"bound_ms": -1}`); code != http.StatusBadRequest {
+		t.Errorf("a bound below zero: %d", code)
+	}
+	if code, alive := r.drain(`{"bound_ms": 60000}`); code != http.StatusOK || len(alive) != 1 {
+		t.Errorf("drain: %d, alive %v; want the guest", code, alive)
+	}
+	r.await("off", r.gone(v.PID))
+	r.await("told", func() bool { _, alive := r.drain(`{"bound_ms": 60000}`); return len(alive) == 0 })
+	b, err := os.ReadFile(filepath.Join(r.dir.Guests(), "counter", "serial.log"))
+	if err != nil || !bytes.Contains(b, []byte("power off at")) {
+		t.Errorf("its last words: %q (%v)", b[max(0, len(b)-60):], err)
+	}
+	r.place(self)
+	time.Sleep(time.Second)
+	if v, _ := r.vm(); v.PID != 0 {
+		t.Errorf("it was started again: %+v", v)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, do := range r.proposed {
+		t.Errorf("the service proposed %+v", do)
+	}
 }
 
 func TestAGuestThatItsDiskStoppedContinuesWhenItServes(t *testing.T) {

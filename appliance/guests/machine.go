@@ -108,7 +108,7 @@ func (s *service) act(m *machine, a Action, now time.Time) {
 		}
 		return
 	case Kill:
-		s.kill(m, "it is placed elsewhere, or deleted")
+		s.kill(m, "it is placed elsewhere, or deleted, or the node goes down")
 		return
 	case Leave:
 		return

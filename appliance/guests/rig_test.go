@@ -3,6 +3,7 @@ package guests_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -286,12 +288,33 @@ func (r *rig) runs(generation uint64) status.VM {
 
 var number = regexp.MustCompile(`(?m)^counter (\d+)\r?\n`)
 
-// count asks for the last number on the serial line.
-func (r *rig) count() int {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+// socket is a client of the service.
+func (r *rig) socket() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", r.dir.Socket("vm"))
 	}}}
-	resp, err := client.Get("http://vm/v1/serial/counter?bytes=4096")
+}
+
+// drain says that the node goes down.
+func (r *rig) drain(ask string) (code int, alive []ident.VM) {
+	r.t.Helper()
+	resp, err := r.socket().Post("http://vm/v1/drain", "application/json", strings.NewReader(ask))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var out guests.Draining
+	if resp.StatusCode == http.StatusOK {
+		if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return resp.StatusCode, out.Alive
+}
+
+// count asks for the last number on the serial line.
+func (r *rig) count() int {
+	resp, err := r.socket().Get("http://vm/v1/serial/counter?bytes=4096")
 	if err != nil {
 		r.t.Fatal(err)
 	}

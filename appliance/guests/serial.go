@@ -86,6 +86,7 @@ func (s *service) listen() error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/serial/{name}", s.lines.tail)
 	mux.HandleFunc("GET /v1/attach/{name}", s.lines.attach)
+	mux.HandleFunc("POST /v1/drain", s.serveDrain)
 	ctx := s.tasks.Context()
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 8 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
 	s.tasks.Go("socket", func(ctx context.Context) error {
