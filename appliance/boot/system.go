@@ -60,6 +60,7 @@ type system struct {
 	net      *netcfg.Engine
 	tasks    *task.Group
 	leased   bool // somebody keeps the lease
+	probing  bool // somebody looks at the cables
 }
 
 func (s *system) mounts(context.Context) (string, error) {

@@ -172,7 +172,10 @@ func (s *Service) Take(name string, part []byte) error {
 // Status implements control.Reports.
 func (s *Service) Status() status.Node {
 	vote := s.node.Status()
+	cables, _ := status.LoadCables(s.dir.Cables()) // by hand there is no init that looks
 	return compose(&whole{
+		cables: cables,
+
 		cfg: s.cfg, now: s.clock.Now(), wall: s.clock.Wall(), state: s.node.State(), vote: vote,
 		vouched: vote.Vouched >= 0 && vote.Vouched < s.timing.AddressDrop,
 		paths:   s.mesh.Paths(), reports: s.reports.seen(), order: s.orders.newest(),

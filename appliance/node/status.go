@@ -35,6 +35,7 @@ type whole struct {
 	paths   []transport.PathStatus
 	reports seen
 	order   control.Order
+	cables  []status.Cable
 }
 
 // compose makes the node's status. It is pure.
@@ -68,7 +69,7 @@ func compose(w *whole) status.Node {
 		part.Age = c.age(w.now).Milliseconds()
 		n.Citizen = &part
 	}
-	n.VMs = w.reports.vm.part
+	n.VMs, n.Cables = w.reports.vm.part, w.cables
 	n.Members = members(w, n.Links)
 	voted(&n, w.state)
 	n.Problem = problems(w, &n)
@@ -144,10 +145,38 @@ func problems(w *whole, n *status.Node) []status.Problem {
 			add("warning", "solo", g.Name)
 		}
 	}
+	cableProblems(n, add)
 	storeProblems(w, n, add)
 	guestProblems(w, n, add)
 	slices.SortStableFunc(all, func(a, b status.Problem) int { return cmp.Compare(severity[a.Level], severity[b.Level]) })
 	return all
+}
+
+// grave are the faults of cables that may harm the town's network or the pair.
+var grave = []string{"identity", "on-lan", "loop", "foreign"}
+
+// cableProblems tells what is plugged wrong. A fibre that is dark, or on which nobody
+// speaks, is a fault of its own only while the twin is there by another way.
+func cableProblems(n *status.Node, add func(level, code, object string)) {
+	twin := slices.ContainsFunc(n.Members, func(m status.Member) bool {
+		return m.Up && m.ID != n.ID && m.Kind == string(cluster.KindNode)
+	})
+	for _, c := range n.Cables {
+		for _, f := range c.Faults {
+			level := "warning"
+			switch {
+			case slices.Contains(grave, f.Code):
+				level = "error"
+			case (f.Code == "no-carrier" || f.Code == "no-peer") && !twin:
+				continue
+			}
+			object := c.Card
+			if c.Role != "" {
+				object = c.Role + " (" + c.Card + ")"
+			}
+			add(level, "cable-"+f.Code, object)
+		}
+	}
 }
 
 func storeProblems(w *whole, n *status.Node, add func(level, code, object string)) {

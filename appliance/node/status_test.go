@@ -47,6 +47,10 @@ func TestTheStatusIsWhole(t *testing.T) {
 	}
 }
 
+func cable(code string) []status.Cable {
+	return []status.Cable{{Role: "lan", Card: "eth0", Carrier: true}, {Role: "fibre1", Card: "eth1", Faults: []status.Flaw{{Code: code}}}}
+}
+
 func TestEachProblemHasItsCodeAndTheWorstComesFirst(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -68,6 +72,11 @@ func TestEachProblemHasItsCodeAndTheWorstComesFirst(t *testing.T) {
 		{"the block service is silent", func(w *whole) { w.reports.block.at = 0 }, "store-silent:a"},
 		{"the vm service is silent", func(w *whole) { w.reports.vm.ever = false }, "vm-silent:a"},
 		{"a guest waits for its disk", func(w *whole) { w.reports.vm.part[0].State = "paused-io" }, "vm-paused:mairie"},
+		{"a fibre is dark", func(w *whole) { w.cables = cable("no-carrier") }, "cable-no-carrier:fibre1 (eth1)"},
+		{"a fibre is dark because the twin is off", func(w *whole) {
+			w.cables, w.paths[0].Up, w.paths[1].Up = cable("no-carrier"), false, false
+		}, "twin-silent:b"},
+		{"a fibre is in the town's switch", func(w *whole) { w.cables = cable("on-lan") }, "cable-on-lan:fibre1 (eth1)"},
 		{"several", func(w *whole) {
 			w.reports.block.part.Groups[0].Resync = &status.Resync{Running: true}
 			w.paths[2].Up, w.reports.vm.part[0].State = false, "failed"

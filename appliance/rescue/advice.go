@@ -32,7 +32,10 @@ var alarms = []struct {
 	level level
 }{
 	{"store-failed", urgent}, {"store-full", urgent}, {"twin-silent", urgent}, {"store-silent", urgent},
+	{"cable-identity", urgent}, {"cable-on-lan", urgent}, {"cable-loop", urgent}, {"cable-foreign", urgent},
 	{"vm-paused", urgent}, {"vm-failed", urgent}, {"resync", info}, {"solo", warning},
+	{"cable-no-card", warning}, {"cable-crossed", warning}, {"cable-wrong-port", warning}, {"cable-far-port", warning},
+	{"cable-mtu", warning}, {"cable-no-carrier", warning}, {"cable-no-peer", warning},
 	{"link-down", warning}, {"witness-silent", warning}, {"vm-silent", warning},
 }
 

@@ -26,6 +26,7 @@ type Node struct {
 	Store   *Store     `json:"store,omitempty"`   // of the block service
 	VMs     []VM       `json:"vms,omitempty"`     // of the vm service: those running here
 	Citizen *Citizen   `json:"citizen,omitempty"` // of the citizen service
+	Cables  []Cable    `json:"cables,omitempty"`  // of init: which cable is plugged where
 	Address bool       `json:"address"`           // this node holds the service address
 	Members []Member   `json:"members"`
 	Groups  []Group    `json:"groups"`   // as voted
@@ -199,7 +200,7 @@ type Event struct {
 // Problem is something that an operator should know. Code is stable; faces turn
 // it into advice in the reader's language.
 type Problem struct {
-	Code   string `json:"code"`  // twin-silent, witness-silent, link-down, solo, resync, store-failed, store-full, vm-paused, no-majority
+	Code   string `json:"code"`  // twin-silent, witness-silent, link-down, solo, resync, store-failed, store-full, vm-paused, no-majority, cable-CODE of a Flaw
 	Level  string `json:"level"` // error, warning, info
 	Object string `json:"object,omitempty"`
 }

@@ -24,6 +24,11 @@ const (
 	NoCard     Kind = "no-card"    // the card is gone
 )
 
+// Kinds lists all of them.
+func Kinds() []Kind {
+	return []Kind{NoCarrier, NoPeer, Crossed, OnLan, Loop, WrongPort, FarPort, Foreign, Identity, MTUTooLong, NoCard}
+}
+
 // Fault is something wrong with a cable, for a program (Kind) and a person (Text).
 type Fault struct {
 	Kind Kind   `json:"kind"`
