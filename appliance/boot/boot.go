@@ -81,6 +81,7 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 	if err := seq.Run(ctx); err == nil {
 		end.orderly(func() { s.handOver(ctx, seq) })
 		tasks.Go("trial", func(ctx context.Context) error { return s.try(ctx, seq, func() { end.ask(Reboot) }) })
+		tasks.Go("clock", s.keepClock)
 		tasks.Go("power button", func(ctx context.Context) error { return s.watchButton(ctx, func() { end.ask(PowerOff) }) })
 		if err := s.services(ctx, c, seq); err != nil {
 			log.Error("services", "cause", err)

@@ -246,20 +246,6 @@ func (s *system) takeSeed() error {
 	return errors.Join(seed.Erase(f), f.Sync())
 }
 
-// setClock moves a clock that is before the release was built up to that time: a
-// dead battery must not make the node write files from 1970.
-func (s *system) setClock(context.Context) (string, error) {
-	if s.release.Built.IsZero() || !time.Now().Before(s.release.Built) {
-		return "", nil
-	}
-	was := time.Now()
-	tv := unix.NsecToTimeval(s.release.Built.UnixNano())
-	if err := unix.Settimeofday(&tv); err != nil {
-		return "", fmt.Errorf("set the clock: %w", err)
-	}
-	return fmt.Sprintf("was %s, before this release was built; the battery may be dead", was.Format(time.DateOnly)), nil
-}
-
 // Release is the image that runs.
 type Release struct {
 	Version string

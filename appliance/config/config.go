@@ -100,6 +100,7 @@ func (d Dir) Guests() string            { return filepath.Join(string(d), "vm") 
 func (d Dir) Uploads() string           { return filepath.Join(string(d), "uploads") }
 func (d Dir) Logs() string              { return filepath.Join(string(d), "logs") }
 func (d Dir) Cables() string            { return filepath.Join(d.Run(), "cables.json") } // what init sees of them; status.LoadCables
+func (d Dir) Clock() string             { return filepath.Join(d.Run(), "clock.json") }  // what init did to it; status.LoadClock
 func (d Dir) Run() string               { return filepath.Join(string(d), "run") }
 func (d Dir) Socket(name string) string { return filepath.Join(d.Run(), name+".sock") } // init, node, block, nbd, vm, citizen, console
 

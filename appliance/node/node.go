@@ -173,13 +173,18 @@ func (s *Service) Take(name string, part []byte) error {
 func (s *Service) Status() status.Node {
 	vote := s.node.Status()
 	cables, _ := status.LoadCables(s.dir.Cables()) // by hand there is no init that looks
-	return compose(&whole{
-		cables: cables,
+	clk, err := status.LoadClock(s.dir.Clock())
+	w := &whole{
+		cables: cables, verdict: s.node.Clock(clk.Guess),
 
 		cfg: s.cfg, now: s.clock.Now(), wall: s.clock.Wall(), state: s.node.State(), vote: vote,
 		vouched: vote.Vouched >= 0 && vote.Vouched < s.timing.AddressDrop,
 		paths:   s.mesh.Paths(), reports: s.reports.seen(), order: s.orders.newest(),
-	})
+	}
+	if err == nil { // by hand there is no init that could have done anything
+		w.init = &clk
+	}
+	return compose(w)
 }
 
 // handOver gives leadership away before a planned stop, so that nobody waits for

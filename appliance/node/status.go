@@ -14,6 +14,7 @@ import (
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
 	"beffroi.dev/pkg/quorum/raftnode"
+	"beffroi.dev/pkg/quorum/timekeeper"
 	"beffroi.dev/pkg/transport"
 )
 
@@ -36,6 +37,8 @@ type whole struct {
 	reports seen
 	order   control.Order
 	cables  []status.Cable
+	verdict timekeeper.Verdict
+	init    *status.Clock // nil: nobody could have set it
 }
 
 // compose makes the node's status. It is pure.
@@ -70,6 +73,7 @@ func compose(w *whole) status.Node {
 		n.Citizen = &part
 	}
 	n.VMs, n.Cables = w.reports.vm.part, w.cables
+	n.Clock, n.WrongMS = w.init, w.verdict.By.Milliseconds()
 	n.Members = members(w, n.Links)
 	voted(&n, w.state)
 	n.Problem = problems(w, &n)
@@ -145,11 +149,24 @@ func problems(w *whole, n *status.Node) []status.Problem {
 			add("warning", "solo", g.Name)
 		}
 	}
+	clockProblems(w, n, add)
 	cableProblems(n, add)
 	storeProblems(w, n, add)
 	guestProblems(w, n, add)
 	slices.SortStableFunc(all, func(a, b status.Problem) int { return cmp.Compare(severity[a.Level], severity[b.Level]) })
 	return all
+}
+
+func clockProblems(w *whole, n *status.Node, add func(level, code, object string)) {
+	switch {
+	case w.verdict.Wrong:
+		add("warning", "clock-wrong", n.Name)
+	case w.verdict.Differ:
+		add("warning", "clocks-differ", "")
+	}
+	if n.Clock != nil && (n.Clock.Guess || n.Clock.Corrected != 0) {
+		add("warning", "clock-corrected", n.Name)
+	}
 }
 
 // grave are the faults of cables that may harm the town's network or the pair.

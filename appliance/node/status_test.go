@@ -11,6 +11,7 @@ import (
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
 	"beffroi.dev/pkg/quorum/raftnode"
+	"beffroi.dev/pkg/quorum/timekeeper"
 	"beffroi.dev/pkg/transport"
 )
 
@@ -77,6 +78,11 @@ func TestEachProblemHasItsCodeAndTheWorstComesFirst(t *testing.T) {
 			w.cables, w.paths[0].Up, w.paths[1].Up = cable("no-carrier"), false, false
 		}, "twin-silent:b"},
 		{"a fibre is in the town's switch", func(w *whole) { w.cables = cable("on-lan") }, "cable-on-lan:fibre1 (eth1)"},
+		{"our clock is wrong", func(w *whole) { w.verdict = timekeeper.Verdict{Wrong: true, By: time.Hour} }, "clock-wrong:a"},
+		{"clocks differ", func(w *whole) { w.verdict = timekeeper.Verdict{Differ: true} }, "clocks-differ:"},
+		{"our clock was corrected", func(w *whole) { w.init = &status.Clock{Corrected: 1} }, "clock-corrected:a"},
+		{"our clock was set to a guess", func(w *whole) { w.init = &status.Clock{Guess: true} }, "clock-corrected:a"},
+		{"our clock was right", func(w *whole) { w.init = &status.Clock{} }, ""},
 		{"several", func(w *whole) {
 			w.reports.block.part.Groups[0].Resync = &status.Resync{Running: true}
 			w.paths[2].Up, w.reports.vm.part[0].State = false, "failed"

@@ -37,6 +37,7 @@ var alarms = []struct {
 	{"cable-no-card", warning}, {"cable-crossed", warning}, {"cable-wrong-port", warning}, {"cable-far-port", warning},
 	{"cable-mtu", warning}, {"cable-no-carrier", warning}, {"cable-no-peer", warning},
 	{"link-down", warning}, {"witness-silent", warning}, {"vm-silent", warning},
+	{"clock-wrong", warning}, {"clocks-differ", warning}, {"clock-corrected", warning},
 }
 
 // why says why the node waits, or what is wrong: the one most useful sentence.

@@ -26,6 +26,8 @@ type Node struct {
 	Store   *Store     `json:"store,omitempty"`   // of the block service
 	VMs     []VM       `json:"vms,omitempty"`     // of the vm service: those running here
 	Citizen *Citizen   `json:"citizen,omitempty"` // of the citizen service
+	Clock   *Clock     `json:"clock,omitempty"`   // of init: what it did to the clock
+	WrongMS int64      `json:"clock_wrong_ms"`    // to be added to this node's clock, by those of two others
 	Cables  []Cable    `json:"cables,omitempty"`  // of init: which cable is plugged where
 	Address bool       `json:"address"`           // this node holds the service address
 	Members []Member   `json:"members"`
@@ -200,7 +202,7 @@ type Event struct {
 // Problem is something that an operator should know. Code is stable; faces turn
 // it into advice in the reader's language.
 type Problem struct {
-	Code   string `json:"code"`  // twin-silent, witness-silent, link-down, solo, resync, store-failed, store-full, vm-paused, no-majority, cable-CODE of a Flaw
+	Code   string `json:"code"`  // twin-silent, witness-silent, link-down, solo, resync, store-failed, store-full, vm-paused, no-majority, cable-CODE of a Flaw, clock-wrong, clock-corrected, clocks-differ
 	Level  string `json:"level"` // error, warning, info
 	Object string `json:"object,omitempty"`
 }

@@ -14,12 +14,16 @@ const (
 	tagRaft   = 1 // a message of raft: the rest is a raftpb.Message
 	tagAsk    = 2 // a renewal: 8 bytes, its number
 	tagAnswer = 3 // 8 bytes, the number; then for each node 8 bytes identity, 8 bytes silence in ns
+	tagWall   = 4 // 8 bytes: what the sender's clock shows, milliseconds since 1970
 )
 
 // maxSilences bounds an answer: there are three voters.
 const maxSilences = 16
 
-var errRenewal = errors.New("bad renewal message")
+var (
+	errRenewal = errors.New("bad renewal message")
+	errWall    = errors.New("bad time of day")
+)
 
 func encodeAsk(number uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{tagAsk}, number)
@@ -32,6 +36,25 @@ func encodeAnswer(number uint64, silences map[ident.Node]time.Duration) []byte {
 		b = binary.BigEndian.AppendUint64(b, uint64(silences[n]))
 	}
 	return b
+}
+
+func encodeWall(t time.Time) []byte {
+	return binary.BigEndian.AppendUint64([]byte{tagWall}, uint64(t.UnixMilli()))
+}
+
+// maxWall bounds a time of day: the year 9999.
+const maxWall = 253402300799999
+
+// decodeWall reads what follows the tag.
+func decodeWall(b []byte) (time.Time, error) {
+	if len(b) != 8 {
+		return time.Time{}, fmt.Errorf("%w: %d bytes", errWall, len(b))
+	}
+	ms := int64(binary.BigEndian.Uint64(b))
+	if ms < 0 || ms > maxWall {
+		return time.Time{}, fmt.Errorf("%w: %d", errWall, ms)
+	}
+	return time.UnixMilli(ms), nil
 }
 
 // decodeRenewal reads what follows the tag of an ask (which has no silences)

@@ -19,6 +19,21 @@ func TestTheBytesOfARenewalNeverChange(t *testing.T) {
 	}
 }
 
+func TestTheBytesOfATimeOfDayNeverChange(t *testing.T) {
+	if got := hex.EncodeToString(encodeWall(time.UnixMilli(1764072000123))); got != "040000019abae28a7b" {
+		t.Errorf("wall: %s", got)
+	}
+}
+
+func FuzzWall(f *testing.F) {
+	f.Add(encodeWall(time.UnixMilli(1764072000123))[1:])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if at, err := decodeWall(b); err == nil && (!bytes.Equal(encodeWall(at)[1:], b) || at.Year() > 9999) {
+			t.Errorf("%x became %v", b, at)
+		}
+	})
+}
+
 func FuzzRenewal(f *testing.F) {
 	f.Add(encodeAnswer(7, map[ident.Node]time.Duration{2: time.Second})[1:])
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -14,6 +14,7 @@ import (
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
 	"beffroi.dev/pkg/quorum/lease"
+	"beffroi.dev/pkg/quorum/timekeeper"
 	"beffroi.dev/pkg/task"
 	"beffroi.dev/pkg/transport"
 )
@@ -66,6 +67,9 @@ type Node struct {
 
 	vouch   sync.Mutex // guards renewal
 	renewal *Renewal
+
+	wall   sync.Mutex // guards keeper
+	keeper timekeeper.Keeper
 
 	inbox     chan inbound
 	proposals chan []byte
@@ -137,6 +141,7 @@ func build(cfg Config, store Store, genesis *cluster.State, send transport.Contr
 func (n *Node) Start(ctx context.Context) {
 	n.tasks = task.New(ctx)
 	n.tasks.Go("vote", n.loop)
+	n.tasks.Go("wall", n.tellWall)
 	if n.renewal.Asks() {
 		n.tasks.Go("renew", n.renew)
 	}
@@ -167,6 +172,10 @@ func (n *Node) Done() <-chan struct{} {
 func (n *Node) Receive(from ident.Node, msg []byte) {
 	if IsRenewal(msg) {
 		n.receiveRenewal(from, msg)
+		return
+	}
+	if len(msg) > 0 && msg[0] == tagWall {
+		n.receiveWall(from, msg[1:])
 		return
 	}
 	if len(msg) > 0 && msg[0] == tagRaft {

@@ -28,6 +28,14 @@ type town struct {
 	folders map[ident.Node]string
 	mesh    map[ident.Node]*transport.Mesh
 	nodes   map[ident.Node]*raftnode.Node
+	clocks  map[ident.Node]clock.Clock // where it is not the system's
+}
+
+func (w *town) clock(id ident.Node) clock.Clock {
+	if c := w.clocks[id]; c != nil {
+		return c
+	}
+	return clock.System{}
 }
 
 func newTown(t *testing.T) *town {
@@ -63,7 +71,7 @@ func (w *town) start(id ident.Node) {
 		w.t.Fatal(err)
 	}
 	mux := &transport.Mux{}
-	node, err := raftnode.New(raftnode.Config{Self: id, Timing: lease.Lab()}, log, genesis(), mux.Sender(transport.ChannelVote, mesh), clock.System{}, quiet)
+	node, err := raftnode.New(raftnode.Config{Self: id, Timing: lease.Lab()}, log, genesis(), mux.Sender(transport.ChannelVote, mesh), w.clock(id), quiet)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -71,6 +79,37 @@ func (w *town) start(id ident.Node) {
 	node.Start(w.t.Context())
 	mesh.Start(w.t.Context(), mux)
 	w.mesh[id], w.nodes[id] = mesh, node
+}
+
+// offClock shows another time of day.
+type offClock struct {
+	clock.System
+	off time.Duration
+}
+
+func (c offClock) Wall() time.Time { return c.System.Wall().Add(c.off) }
+
+// A clock that is off is found out by the two others, and they by none.
+func TestAWrongClockIsToldByTheOthers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real time: some seconds")
+	}
+	w := newTown(t)
+	w.clocks = map[ident.Node]clock.Clock{voterIDs[0]: offClock{off: -240 * time.Hour}}
+	for _, id := range voterIDs {
+		w.start(id)
+	}
+	w.await("the wrong one to be told", func() bool {
+		v := w.nodes[voterIDs[0]].Clock(false)
+		return v.Wrong && (v.By-240*time.Hour).Abs() < time.Minute
+	})
+	w.await("the others to see that clocks differ", func() bool {
+		b, c := w.nodes[voterIDs[1]].Clock(false), w.nodes[voterIDs[2]].Clock(false)
+		if b.Wrong || c.Wrong {
+			t.Fatalf("a clock that is right is called wrong: %+v, %+v", b, c)
+		}
+		return b.Differ && c.Differ
+	})
 }
 
 func (w *town) kill(id ident.Node) {
