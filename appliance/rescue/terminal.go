@@ -191,7 +191,7 @@ func (t *terminal) shell(ctx context.Context, path, dir string) error {
 		return err
 	}
 	defer tty.Close()
-	cmd := exec.CommandContext(ctx, path, "-i")
+	cmd := exec.CommandContext(ctx, path)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TERM=vt100", "HOME="+dir)
 	cmd.WaitDelay = stopBound
