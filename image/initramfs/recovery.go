@@ -44,7 +44,9 @@ func BuildRecovery(ctx context.Context, dir, work string) ([]byte, error) {
 		return nil, err
 	}
 	out := filepath.Join(work, "bb")
-	args := []string{"-o", out}
+	// The shell's small form reads lines as any shell does; its other form draws
+	// over the whole screen, which a serial line and a bad night do not forgive.
+	args := []string{"-o", out, "-go-build-tags", "goshsmall"}
 	for _, c := range RecoveryCommands {
 		args = append(args, "./cmds/core/"+c)
 	}
