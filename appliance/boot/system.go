@@ -32,6 +32,7 @@ const (
 	moduleRoot = "/modules"
 	userland   = "/usr.squashfs"
 	classBlock = "/sys/class/block"
+	microcode  = "/kernel"
 )
 
 // Names of our partitions; see pkg/host/layout.
@@ -64,7 +65,19 @@ type system struct {
 }
 
 func (s *system) mounts(context.Context) (string, error) {
-	return "", rootfs.MountAll(rootfs.Kernel())
+	if err := rootfs.MountAll(rootfs.Kernel()); err != nil {
+		return "", err
+	}
+	// From here on a panic is worth another start; before, it would be the same one
+	// for ever (see the command line in image/build).
+	if err := os.WriteFile("/proc/sys/kernel/panic", []byte("10"), 0); err != nil {
+		return "", fmt.Errorf("restart after a panic: %w", err)
+	}
+	// The kernel has taken its processor's part long before; the rest is memory.
+	if err := os.RemoveAll(microcode); err != nil {
+		return "", fmt.Errorf("free the microcode: %w", err)
+	}
+	return "", nil
 }
 
 // identify reads who made this machine.
@@ -134,6 +147,9 @@ func (s *system) mountUserland(context.Context) (string, error) {
 // disk finds the appliance's partitions and gives the store the rest of the disk.
 func (s *system) disk(context.Context) (string, error) {
 	state, err := s.partition(stateName)
+	if errors.Is(err, rootfs.ErrNoPartition) {
+		err = errors.Join(tooSmall(), err)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -159,6 +175,28 @@ func (s *system) disk(context.Context) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%s, %d GB for volumes", state.Disk, s.store.Size>>30), nil
+}
+
+// tooSmall names the disks that begin as ours do and lack their end. The kernel shows
+// no partition of such a disk.
+func tooSmall() error {
+	entries, _ := os.ReadDir(classBlock)
+	var faults []error
+	for _, e := range entries {
+		f, err := os.Open(filepath.Join("/dev", e.Name()))
+		if err != nil {
+			continue // what cannot be read is not the disk that the machine booted from
+		}
+		size, err := f.Seek(0, io.SeekEnd)
+		if err == nil {
+			_, err = layout.Read(f, size)
+		}
+		if errors.Is(err, layout.ErrTooSmall) {
+			faults = append(faults, fmt.Errorf("%s: %w", f.Name(), layout.ErrTooSmall))
+		}
+		_ = f.Close()
+	}
+	return errors.Join(faults...)
 }
 
 // partition waits a little for a disk that is slow to appear.

@@ -13,6 +13,10 @@ import (
 // ErrNoTable is returned for a disk that holds no readable table.
 var ErrNoTable = errors.New("no partition table")
 
+// ErrTooSmall is returned for a disk whose table was written for a larger one: the
+// end of the image is not on it.
+var ErrTooSmall = errors.New("this disk is too small for the image")
+
 const (
 	signature  = "EFI PART"
 	revision   = 0x00010000
@@ -34,7 +38,7 @@ func Read(r io.ReaderAt, size int64) (Table, error) {
 	}
 	t, err2 := readAt(r, sectors-1, sectors)
 	if err2 != nil {
-		return Table{}, fmt.Errorf("%w: at the start: %v; at the end: %v", ErrNoTable, err, err2)
+		return Table{}, fmt.Errorf("%w: at the start: %w; at the end: %v", ErrNoTable, err, err2)
 	}
 	t.PrimaryLost = true
 	return t, nil
@@ -84,7 +88,7 @@ func checkHeader(h []byte, at, sectors uint64) (uint64, error) {
 	case self != at:
 		return 0, fmt.Errorf("the header belongs to sector %d", self)
 	case max(self, other) >= sectors:
-		return 0, fmt.Errorf("written for a disk of %d sectors, this one has %d", max(self, other)+1, sectors)
+		return 0, fmt.Errorf("%w: it has %d MB of %d", ErrTooSmall, sectors*Sector>>20, (max(self, other)+1)*Sector>>20)
 	case le.Uint32(h[80:]) != entryCount || le.Uint32(h[84:]) != entrySize:
 		return 0, errors.New("an unusual number of entries")
 	case entries < 2 || entries > sectors-entrySectors:

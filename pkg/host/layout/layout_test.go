@@ -124,7 +124,7 @@ func TestGrowGivesTheStoreTheRestOfTheDisk(t *testing.T) {
 func TestADiskThatIsTooSmallIsRefused(t *testing.T) {
 	m, plan := small(t)
 	m.b = m.b[:4<<20]
-	if _, err := Read(m, 4<<20); !errors.Is(err, ErrNoTable) {
+	if _, err := Read(m, 4<<20); !errors.Is(err, ErrNoTable) || !errors.Is(err, ErrTooSmall) {
 		t.Error(err)
 	}
 	if _, err := Grow(m, 100); err == nil {
