@@ -24,7 +24,7 @@ type module struct {
 type Modules struct {
 	dir     string
 	known   map[string]module
-	aliases []alias
+	aliases map[string][]alias // by the bus that the pattern begins with
 	loaded  map[string]bool
 	load    func(path string) error // the kernel's door
 }
@@ -33,7 +33,7 @@ type alias struct{ pattern, name string }
 
 // OpenModules reads the two lists in dir.
 func OpenModules(dir string) (*Modules, error) {
-	m := &Modules{dir: dir, known: map[string]module{}, loaded: map[string]bool{}, load: finit}
+	m := &Modules{dir: dir, known: map[string]module{}, aliases: map[string][]alias{}, loaded: map[string]bool{}, load: finit}
 	for name, parse := range map[string]func(io.Reader) error{"modules.list": m.readList, "modules.alias": m.readAliases} {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
@@ -68,10 +68,18 @@ func (m *Modules) readAliases(r io.Reader) error {
 	s := bufio.NewScanner(r)
 	for s.Scan() {
 		if w := strings.Fields(s.Text()); len(w) == 3 && w[0] == "alias" {
-			m.aliases = append(m.aliases, alias{w[1], plain(w[2])})
+			m.aliases[bus(w[1])] = append(m.aliases[bus(w[1])], alias{w[1], plain(w[2])})
 		}
 	}
 	return s.Err()
+}
+
+// bus is what every alias begins with, up to its colon: pci, usb, acpi (which the
+// kernel writes acpi*). There are thousands of patterns, and a slow machine has time
+// for those of one bus.
+func bus(alias string) string {
+	name, _, _ := strings.Cut(alias, ":")
+	return strings.TrimRight(name, "*")
 }
 
 // plain is a module's name as the kernel writes it.
@@ -119,7 +127,7 @@ func finit(file string) error {
 // For names the modules that drive a device, by its modalias.
 func (m *Modules) For(modalias string) []string {
 	var names []string
-	for _, a := range m.aliases {
+	for _, a := range m.aliases[bus(modalias)] {
 		if ok, err := path.Match(a.pattern, modalias); err == nil && ok {
 			names = append(names, a.name)
 		}
@@ -131,7 +139,7 @@ func (m *Modules) For(modalias string) []string {
 // returns those that it could not load. Loading one may make new devices appear,
 // so it goes round until nothing new is found, at most four times.
 func (m *Modules) Coldplug(root string) []error {
-	tried := map[string]bool{}
+	tried, asked := map[string]bool{}, map[string]bool{}
 	var faults []error
 	for range 4 {
 		news := false
@@ -143,7 +151,12 @@ func (m *Modules) Coldplug(root string) []error {
 			if err != nil {
 				return nil
 			}
-			for _, name := range m.For(strings.TrimSpace(string(b))) {
+			modalias := strings.TrimSpace(string(b))
+			if asked[modalias] {
+				return nil
+			}
+			asked[modalias] = true
+			for _, name := range m.For(modalias) {
 				if tried[name] {
 					continue
 				}

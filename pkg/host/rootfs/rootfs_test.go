@@ -66,18 +66,19 @@ func TestACircleOfNeedsIsAnError(t *testing.T) {
 }
 
 func TestDevicesFindTheirModules(t *testing.T) {
-	m, given := modules(t, "e1000e e1000e.ko\nnvme nvme.ko nvme-core\nnvme-core nvme-core.ko\n",
-		"# aliases\nalias pci:v00008086d000010D3sv*sd*bc*sc*i* e1000e\nalias pci:v*d*sv*sd*bc01sc08i02* nvme\n")
+	m, given := modules(t, "e1000e e1000e.ko\nnvme nvme.ko nvme-core\nnvme-core nvme-core.ko\nlid lid.ko\n",
+		"# aliases\nalias pci:v00008086d000010D3sv*sd*bc*sc*i* e1000e\nalias pci:v*d*sv*sd*bc01sc08i02* nvme\nalias acpi*:PNP0C0D:* lid\n")
 	devices := folder(t, map[string]string{
 		"pci0/0000:00:02.0/modalias": "pci:v00008086d000010D3sv00008086sd00000000bc02sc00i00\n",
 		"pci0/0000:00:03.0/modalias": "pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02\n",
+		"LNXSYSTM:00/lid/modalias":   "acpi:PNP0C0D:\n",
 		"pci0/0000:00:04.0/modalias": "pci:v0000FFFFd00000010sv00001AF4sd00001100bc09sc00i00\n",
 	})
 	if faults := m.Coldplug(devices); len(faults) > 0 {
 		t.Error(faults)
 	}
 	slices.Sort(*given)
-	if want := []string{"e1000e.ko", "nvme-core.ko", "nvme.ko"}; !slices.Equal(*given, want) {
+	if want := []string{"e1000e.ko", "lid.ko", "nvme-core.ko", "nvme.ko"}; !slices.Equal(*given, want) {
 		t.Errorf("loaded %v; want %v", *given, want)
 	}
 }

@@ -35,11 +35,8 @@ func MountState(ctx context.Context, dev, target string) (made bool, err error) 
 		if out, err := run(ctx, "mkfs.ext4", "-q", "-F", "-L", "beffroi-state", "-O", "metadata_csum", dev); err != nil {
 			return false, fmt.Errorf("format the state partition: %w: %s", err, out)
 		}
-	} else if out, err := run(ctx, "e2fsck", "-p", dev); err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() > 1 { // 1: errors were corrected
-			return false, fmt.Errorf("%w: %s", ErrDamaged, out)
-		}
+	} else if err := check(ctx, dev); err != nil {
+		return false, err
 	}
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return false, fmt.Errorf("mount state: %w", err)
@@ -48,6 +45,34 @@ func MountState(ctx context.Context, dev, target string) (made bool, err error) 
 		return false, fmt.Errorf("mount state: %w", err)
 	}
 	return blank, nil
+}
+
+// superblocks are where ext4 keeps the first copy of its superblock, by the size of
+// its blocks; mkfs chooses the size by that of the partition.
+var superblocks = [][]string{{}, {"-b", "32768", "-B", "4096"}, {"-b", "8193", "-B", "1024"}}
+
+// check repairs a file system where that loses nothing. When its superblock is not
+// one any more, the copies are tried. It never answers yes to what would throw data
+// away: a node without its vote's log might vote twice, and its twin has it all.
+func check(ctx context.Context, dev string) error {
+	var first string
+	for _, super := range superblocks {
+		out, err := run(ctx, "e2fsck", append(append([]string{"-p"}, super...), dev)...)
+		if err == nil {
+			return nil
+		}
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.ExitCode() == 1 { // errors were corrected
+			return nil
+		}
+		if first == "" {
+			first = out
+		}
+		if !errors.As(err, &exit) || exit.ExitCode()&8 == 0 { // not the superblock's fault
+			break
+		}
+	}
+	return fmt.Errorf("%w: %s", ErrDamaged, first)
 }
 
 func isBlank(dev string) (bool, error) {
