@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"beffroi.dev/tools/filing"
 )
 
 // browser files reports in a real, headless browser, with the page's own script:
@@ -38,7 +40,7 @@ func newBrowser(ctx context.Context, base, profile string) (*browser, error) {
 // gets no answer; once it is sent, everything is left to the page: an error that
 // the citizen would see is a failure.
 func (b *browser) file(ctx context.Context, text string) (string, error) {
-	if err := patiently(ctx, func() error { return b.open() }); err != nil {
+	if err := filing.Patiently(ctx, func() error { return b.open() }); err != nil {
 		return "", err
 	}
 	wait, cancel := context.WithTimeout(b.ctx, 2*time.Minute)
@@ -60,10 +62,10 @@ func (b *browser) file(ctx context.Context, text string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if m := receipt.FindStringSubmatch(u.Path); m != nil {
+		if m := filing.Receipt.FindStringSubmatch(u.Path); m != nil {
 			return m[1], b.shows(wait, m[1])
 		}
-		if !strings.HasPrefix(u.Path, formPath) {
+		if !strings.HasPrefix(u.Path, filing.FormPath) {
 			return "", fmt.Errorf("the citizen is shown %s instead of a receipt", at)
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -74,7 +76,7 @@ func (b *browser) file(ctx context.Context, text string) (string, error) {
 func (b *browser) open() error {
 	ctx, cancel := context.WithTimeout(b.ctx, 3*time.Second)
 	defer cancel()
-	if err := chromedp.Do(ctx, chromedp.Navigate(b.base+formPath)); err != nil {
+	if err := chromedp.Do(ctx, chromedp.Navigate(b.base+filing.FormPath)); err != nil {
 		return err
 	}
 	n, err := chromedp.Run(ctx, chromedp.Evaluate[int](`document.querySelectorAll('button[data-submit]').length`))

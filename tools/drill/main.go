@@ -23,7 +23,8 @@ import (
 	"slices"
 	"time"
 
-	"beffroi.dev/appliance/control"
+	"beffroi.dev/tools/filing"
+	"beffroi.dev/tools/lab/remote"
 )
 
 func main() {
@@ -39,8 +40,10 @@ func main() {
 type lab struct {
 	dir, binary string
 	Citizen     string `json:"citizen_url"`
+	TokenFile   string `json:"token_file"`
 	Nodes       []struct {
 		Name    string `json:"name"`
+		API     string `json:"api_url"`
 		Control string `json:"control_socket"`
 		Guests  string `json:"guests_dir"`
 	} `json:"nodes"`
@@ -119,14 +122,19 @@ func (l *lab) settled(ctx context.Context, bound time.Duration) (labStatus, erro
 	}
 }
 
-// moved sums up what the nodes have copied to their twins.
+// moved sums up what the nodes have copied to their twins since their services
+// started. A node that does not answer has moved nothing that counts here.
 func (l *lab) moved(ctx context.Context) (bytes uint64) {
 	for _, n := range l.Nodes {
-		if n.Control == "" {
+		if n.API == "" {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		if s, err := control.NewClient(n.Control).Status(ctx); err == nil && s.Store != nil {
+		r, err := remote.New(n.API, l.TokenFile)
+		if err != nil {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		if s, err := r.Status(ctx); err == nil && s.Store != nil {
 			bytes += s.Store.Counters.ResyncBytes
 		}
 		cancel()
@@ -149,7 +157,7 @@ func run(ctx context.Context) error {
 	if _, err := l.settled(ctx, time.Minute); err != nil {
 		return err
 	}
-	f := newFiler(l.Citizen)
+	f := filing.New(l.Citizen)
 	if *real {
 		profile, err := os.MkdirTemp("", "drill-browser")
 		if err != nil {
@@ -161,12 +169,12 @@ func run(ctx context.Context) error {
 			return err
 		}
 		defer b.stop()
-		f.send = b.file
+		f.Send = b.file
 	}
 	fctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan error, 1)
-	go func() { failed <- f.run(fctx, *pause) }()
+	go func() { failed <- f.Run(fctx, *pause) }()
 	var gaps []time.Duration
 	for round := 1; round <= *rounds; round++ {
 		gap, err := oneRound(ctx, l, f, round, *vm, failed)
@@ -176,8 +184,8 @@ func run(ctx context.Context) error {
 		gaps = append(gaps, gap)
 	}
 	cancel()
-	all := f.taken()
-	if err := f.check(ctx, all); err != nil {
+	all := f.Taken()
+	if err := f.Check(ctx, all); err != nil {
 		return fmt.Errorf("at the end: %w", err)
 	}
 	slices.Sort(gaps)
@@ -187,7 +195,7 @@ func run(ctx context.Context) error {
 }
 
 // oneRound kills the serving node once and brings it back.
-func oneRound(ctx context.Context, l *lab, f *filer, round int, vm string, failed <-chan error) (time.Duration, error) {
+func oneRound(ctx context.Context, l *lab, f *filing.Filer, round int, vm string, failed <-chan error) (time.Duration, error) {
 	s, err := l.settled(ctx, 2*time.Minute)
 	if err != nil {
 		return 0, err
@@ -199,14 +207,14 @@ func oneRound(ctx context.Context, l *lab, f *filer, round int, vm string, faile
 			return 0, err
 		}
 	}
-	first := len(f.taken())
+	first := len(f.Taken())
 	time.Sleep(500 * time.Millisecond)
 	killed := time.Now()
 	if _, err := l.do("kill", victim); err != nil {
 		return 0, err
 	}
 	for {
-		if all := f.taken(); len(all) > 3 && all[len(all)-3].at.After(killed) {
+		if all := f.Taken(); len(all) > 3 && all[len(all)-3].At.After(killed) {
 			break
 		}
 		select {
@@ -221,8 +229,8 @@ func oneRound(ctx context.Context, l *lab, f *filer, round int, vm string, faile
 		}
 	}
 	time.Sleep(time.Second)
-	gap := longestGap(f.taken(), killed)
-	if err := f.check(ctx, f.taken()[max(0, first-5):]); err != nil {
+	gap := filing.LongestGap(f.Taken(), killed)
+	if err := f.Check(ctx, f.Taken()[max(0, first-5):]); err != nil {
 		return 0, err
 	}
 	report := ""
@@ -244,6 +252,6 @@ func oneRound(ctx context.Context, l *lab, f *filer, round int, vm string, faile
 		size += v.Size
 	}
 	fmt.Printf("round %2d: killed %s, longest wait %.2f s, %d reports so far%s; resync moved %.1f MB of %d MB in %.1f s\n",
-		round, victim, gap.Seconds(), len(f.taken()), report, float64(l.moved(ctx)-before)/1e6, size>>20, time.Since(started).Seconds())
+		round, victim, gap.Seconds(), len(f.Taken()), report, float64(l.moved(ctx)-before)/1e6, size>>20, time.Since(started).Seconds())
 	return gap, nil
 }

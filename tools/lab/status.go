@@ -100,7 +100,7 @@ func askStatus(ctx context.Context, lab Lab, m Machine) (status.Node, error) {
 	if err != nil {
 		return status.Node{}, err
 	}
-	return r.status(ctx)
+	return r.Status(ctx)
 }
 
 // gather makes the lab's status of what its machines say.

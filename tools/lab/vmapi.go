@@ -1,78 +1,21 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	"beffroi.dev/appliance/api"
-	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/quorum/cluster"
+	"beffroi.dev/tools/lab/remote"
 )
 
-// remote asks a node over the operator's API: there is no other door into a
-// virtual machine.
-type remote struct {
-	url, token string
-	client     *http.Client
-}
-
-func newRemote(lab Lab, m Machine) (*remote, error) {
-	token, err := os.ReadFile(lab.TokenFile)
-	if err != nil {
-		return nil, fmt.Errorf("the administrator's token: %w", err)
-	}
-	// The certificate is the node's own; the lab made the node.
-	t := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
-	return &remote{url: m.API, token: strings.TrimSpace(string(token)), client: &http.Client{Transport: t}}, nil
-}
-
-func (r *remote) do(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, r.url+"/api/v1"+path, body)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+r.token)
-	req.Header.Set("Content-Type", "application/json")
-	res, err := r.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 8<<20))
-	if err != nil {
-		return err
-	}
-	if res.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %s: %s", method, path, res.Status, strings.TrimSpace(string(b)))
-	}
-	if out == nil {
-		return nil
-	}
-	return json.Unmarshal(b, out)
-}
-
-func (r *remote) status(ctx context.Context) (status.Node, error) {
-	var s status.Node
-	err := r.do(ctx, http.MethodGet, "/status", nil, &s)
-	return s, err
-}
+func newRemote(lab Lab, m Machine) (*remote.Node, error) { return remote.New(m.API, lab.TokenFile) }
 
 // settleVMs waits until two nodes that boot are a pair, gives it the citizen
 // service's group, and waits until citizens are served from a mirrored volume.
@@ -121,14 +64,14 @@ func settleVMs(ctx context.Context, lab Lab, out io.Writer) error {
 }
 
 // foundByAPI makes the citizen service's group, as the console would.
-func foundByAPI(ctx context.Context, r *remote) error {
+func foundByAPI(ctx context.Context, r *remote.Node) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	in := api.NewGroup{Name: "citizen", Prefer: "a", Volumes: []cluster.NewVolume{{Name: "data", SizeBytes: citizenBytes}}}
-	if err := r.do(ctx, http.MethodPost, "/groups", in, nil); err != nil {
+	if err := r.Do(ctx, http.MethodPost, "/groups", in, nil); err != nil {
 		return err
 	}
-	return r.do(ctx, http.MethodPut, "/service", api.ServiceGroup{Group: "citizen"}, nil)
+	return r.Do(ctx, http.MethodPut, "/service", api.ServiceGroup{Group: "citizen"}, nil)
 }
 
 // fingerprint is the option by which beffroictl trusts a node's own certificate.

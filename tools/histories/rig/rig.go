@@ -27,6 +27,8 @@ type Node struct {
 	Citizen string     `json:"citizen_url"`
 	NBD     string     `json:"nbd_socket"`
 	Control string     `json:"control_socket"`
+	Serial  string     `json:"serial_socket"` // vm mode
+	QMP     string     `json:"qmp_socket"`    // vm mode
 	Links   []Link     `json:"links"`
 }
 
@@ -39,10 +41,13 @@ type Link struct {
 
 // Rig is a lab.
 type Rig struct {
-	Dir     string
-	Bin     string // folder of the programs
-	Nodes   []Node `json:"nodes"`
-	Citizen string `json:"citizen_url"`
+	Dir       string
+	Bin       string   // folder of the programs
+	Nodes     []Node   `json:"nodes"`
+	Citizen   string   `json:"citizen_url"`
+	Console   []string `json:"console_urls"`
+	TokenFile string   `json:"token_file"`
+	Password  string   `json:"password_file"`
 }
 
 // Volume is what a rig needs of a volume's status.
@@ -64,7 +69,12 @@ type Status struct {
 		PIDs  []int  `json:"pids"`
 	} `json:"nodes"`
 	Volumes []Volume `json:"volumes"`
-	Citizen string   `json:"citizen_node"`
+	VMs     []struct {
+		Name  string `json:"name"`
+		Node  string `json:"node"`
+		State string `json:"state"`
+	} `json:"vms"`
+	Citizen string `json:"citizen_node"`
 }
 
 // Volume finds a volume by its name, GROUP/VOLUME; the zero Volume when there is

@@ -1,4 +1,9 @@
-package main
+// Package filing files reports at the service address of a lab, as citizens do, and
+// reads every one back.
+//
+// A Filer knows only the service address: what gets no answer is sent again with the
+// same token, so that a report is filed exactly once.
+package filing
 
 import (
 	"bytes"
@@ -15,47 +20,51 @@ import (
 	"time"
 )
 
-// filing is one report that was acknowledged.
-type filing struct {
-	code string
-	text string
-	at   time.Time
+// Report is one that was acknowledged.
+type Report struct {
+	Code string
+	Text string
+	At   time.Time
 }
 
-// filer files reports one after another, as a browser without scripts would with
+// Filer files reports one after another, as a browser without scripts would with
 // a patient citizen before it: it knows only the service address, and what gets
 // no answer is sent again with the same token.
-type filer struct {
+type Filer struct {
 	base   string
 	client *http.Client
-	send   func(ctx context.Context, text string) (code string, err error)
+	// Send files one report and returns its code. Another way than ours may be set.
+	Send func(ctx context.Context, text string) (code string, err error)
 
 	mu   sync.Mutex // guards done
-	done []filing
+	done []Report
 }
 
-func newFiler(base string) *filer {
-	f := &filer{base: base, client: &http.Client{
+// New makes one; base is the URL of the service address.
+func New(base string) *Filer {
+	f := &Filer{base: base, client: &http.Client{
 		Timeout:       3 * time.Second,
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	f.send = f.file
+	f.Send = f.file
 	return f
 }
 
-const formPath = "/demarches/signalement-voirie/formulaire"
+// FormPath is where the form of a report lies.
+const FormPath = "/demarches/signalement-voirie/formulaire"
 
 var (
-	action  = regexp.MustCompile(`action="(` + formPath + `\?jeton=[^"]+)"`)
-	receipt = regexp.MustCompile(`^/suivi/([0-9A-Z-]+)/recu$`)
+	action = regexp.MustCompile(`action="(` + FormPath + `\?jeton=[^"]+)"`)
+	// Receipt is the path of a receipt, with its code.
+	Receipt = regexp.MustCompile(`^/suivi/([0-9A-Z-]+)/recu$`)
 )
 
-// run files until ctx ends.
-func (f *filer) run(ctx context.Context, pause time.Duration) error {
+// Run files until ctx ends.
+func (f *Filer) Run(ctx context.Context, pause time.Duration) error {
 	for n := 1; ctx.Err() == nil; n++ {
 		text := fmt.Sprintf("Lampadaire éteint, essai %d de %s", n, time.Now().Format("15:04:05.000"))
-		code, err := f.send(ctx, text)
+		code, err := f.Send(ctx, text)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -63,7 +72,7 @@ func (f *filer) run(ctx context.Context, pause time.Duration) error {
 			return err
 		}
 		f.mu.Lock()
-		f.done = append(f.done, filing{code: code, text: text, at: time.Now()})
+		f.done = append(f.done, Report{Code: code, Text: text, At: time.Now()})
 		f.mu.Unlock()
 		select {
 		case <-ctx.Done():
@@ -74,10 +83,10 @@ func (f *filer) run(ctx context.Context, pause time.Duration) error {
 }
 
 // file fetches a form, fills it in and sends it until it is acknowledged.
-func (f *filer) file(ctx context.Context, text string) (string, error) {
+func (f *Filer) file(ctx context.Context, text string) (string, error) {
 	var target string
-	if err := patiently(ctx, func() error {
-		body, _, err := f.get(ctx, formPath)
+	if err := Patiently(ctx, func() error {
+		body, _, err := f.get(ctx, FormPath)
 		if err != nil {
 			return err
 		}
@@ -91,7 +100,7 @@ func (f *filer) file(ctx context.Context, text string) (string, error) {
 		return "", err
 	}
 	var code string
-	err := patiently(ctx, func() error {
+	err := Patiently(ctx, func() error {
 		var body bytes.Buffer
 		w := multipart.NewWriter(&body)
 		for k, v := range map[string]string{"categorie": "eclairage", "lieu": "12 rue de l'Église", "description": text} {
@@ -113,7 +122,7 @@ func (f *filer) file(ctx context.Context, text string) (string, error) {
 		}
 		defer res.Body.Close()
 		answer, _ := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-		m := receipt.FindStringSubmatch(res.Header.Get("Location"))
+		m := Receipt.FindStringSubmatch(res.Header.Get("Location"))
 		if res.StatusCode != http.StatusSeeOther || m == nil {
 			return fmt.Errorf("filing answered %s: %.200s", res.Status, answer)
 		}
@@ -123,8 +132,8 @@ func (f *filer) file(ctx context.Context, text string) (string, error) {
 	return code, err
 }
 
-// patiently tries again what got no answer or a temporary one, for two minutes.
-func patiently(ctx context.Context, try func() error) error {
+// Patiently tries again what got no answer or a temporary one, for two minutes.
+func Patiently(ctx context.Context, try func() error) error {
 	limit := time.Now().Add(2 * time.Minute)
 	for {
 		err := try()
@@ -138,7 +147,7 @@ func patiently(ctx context.Context, try func() error) error {
 	}
 }
 
-func (f *filer) get(ctx context.Context, path string) (string, int, error) {
+func (f *Filer) get(ctx context.Context, path string) (string, int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.base+path, nil)
 	if err != nil {
 		return "", 0, err
@@ -158,29 +167,29 @@ func (f *filer) get(ctx context.Context, path string) (string, int, error) {
 	return string(b), res.StatusCode, nil
 }
 
-// taken returns the filings acknowledged so far.
-func (f *filer) taken() []filing {
+// Taken returns the filings acknowledged so far.
+func (f *Filer) Taken() []Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]filing(nil), f.done...)
+	return append([]Report(nil), f.done...)
 }
 
-// check reads every filing back by its code: it must be there, once, with its
+// Check reads every filing back by its code: it must be there, once, with its
 // text.
-func (f *filer) check(ctx context.Context, filings []filing) error {
+func (f *Filer) Check(ctx context.Context, filings []Report) error {
 	codes := map[string]bool{}
 	for _, one := range filings {
-		if codes[one.code] {
-			return fmt.Errorf("code %s was given twice", one.code)
+		if codes[one.Code] {
+			return fmt.Errorf("code %s was given twice", one.Code)
 		}
-		codes[one.code] = true
-		if err := patiently(ctx, func() error {
-			body, status, err := f.get(ctx, "/suivi/"+one.code)
+		codes[one.Code] = true
+		if err := Patiently(ctx, func() error {
+			body, status, err := f.get(ctx, "/suivi/"+one.Code)
 			if err != nil {
 				return err
 			}
-			if status != http.StatusOK || !strings.Contains(html.UnescapeString(body), one.text) {
-				return fmt.Errorf("report %s (%s) is not there: status %d", one.code, one.text, status)
+			if status != http.StatusOK || !strings.Contains(html.UnescapeString(body), one.Text) {
+				return fmt.Errorf("report %s (%s) is not there: status %d", one.Code, one.Text, status)
 			}
 			return nil
 		}); err != nil {
@@ -190,13 +199,13 @@ func (f *filer) check(ctx context.Context, filings []filing) error {
 	return nil
 }
 
-// longestGap is the longest time between two acknowledged filings since an
+// LongestGap is the longest time between two acknowledged filings since an
 // instant, counted from the last one before it.
-func longestGap(filings []filing, since time.Time) time.Duration {
+func LongestGap(filings []Report, since time.Time) time.Duration {
 	var longest time.Duration
 	for i := 1; i < len(filings); i++ {
-		if filings[i].at.After(since) {
-			longest = max(longest, filings[i].at.Sub(filings[i-1].at))
+		if filings[i].At.After(since) {
+			longest = max(longest, filings[i].At.Sub(filings[i-1].At))
 		}
 	}
 	return longest
