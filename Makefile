@@ -6,7 +6,7 @@ PKGS  := ./...
 SEEDS ?= 2000
 VERSION ?= 0.1.0
 
-.PHONY: help deps build image image-lock check test lab run race sim mutate fuzz lint arch bench cover clean
+.PHONY: help deps build image image-lock check test vm-test lab run race sim mutate fuzz lint arch bench cover clean
 
 help:   ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -21,8 +21,14 @@ build:  ## build all programs into bin/
 check: build lint arch ## build, lint, import law and short tests: under 3 minutes, at every commit
 	$(GO) test -short $(PKGS)
 
-test: deps build lint arch ## everything: all tests, 2,000 seeds of the cluster, foreign clients, a real browser
-	BEFFROI_REQUIRE_TOOLS=1 BEFFROI_SEEDS=$(SEEDS) $(GO) test -timeout 35m $(PKGS)
+# The boot of the pair comes last and alone: two emulated servers need all there is.
+test: deps build lint arch image ## everything: all tests, 2,000 seeds of the cluster, foreign clients, a real browser, a boot of the pair
+	BEFFROI_REQUIRE_TOOLS=1 BEFFROI_SEEDS=$(SEEDS) $(GO) test -timeout 35m $$($(GO) list $(PKGS) | grep -v /tools/vmtest$$)
+	BEFFROI_REQUIRE_TOOLS=1 $(GO) test -count=1 -v -timeout 20m ./tools/vmtest
+
+vm-test: deps build image ## the long tests of the real image: faults, kills, Secure Boot, two builds; 40 minutes
+	BEFFROI_REQUIRE_TOOLS=1 BEFFROI_VM_TESTS=1 $(GO) test -count=1 -v -timeout 60m ./tools/vmtest
+	BEFFROI_IMAGE_TESTS=1 $(GO) test -count=1 -v -timeout 20m -run TestTwoBuilds ./image/build
 
 image:  ## the appliance's disk image from locked Debian packages, without root: out/image/beffroi.img
 	@mkdir -p $(BIN) && $(GO) build -trimpath -buildvcs=false -o $(BIN)/mkimage ./cmd/mkimage

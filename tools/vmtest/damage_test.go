@@ -1,0 +1,261 @@
+package vmtest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"debug/pe"
+	"encoding/binary"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"beffroi.dev/pkg/host/layout"
+	"beffroi.dev/tools/vmpair"
+)
+
+// part finds a partition of an image.
+func part(t *testing.T, file string, kind layout.GUID) layout.Partition {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := layout.Read(f, st.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, ok := table.Find(kind)
+	if !ok {
+		t.Fatal("the image lacks a partition")
+	}
+	return p
+}
+
+// put writes bytes into a disk.
+func put(t *testing.T, file string, at int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A seed that this release does not understand, or that is torn, is refused in words
+// and stays where it is.
+func TestSeedsThatAreRefused(t *testing.T) {
+	long(t)
+	for name, s := range map[string]struct {
+		doc   string
+		spoil bool
+		want  string
+	}{
+		"an unknown key": {`{"colour":"blue"}`, false, `unknown field "colour"`},
+		"a torn one":     {`{"node":null}`, true, "checksum does not match"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := disk(t, image(t), 0)
+			b := append([]byte("BFRSEED\x00"), 1, 0, 0, 0)
+			b = binary.LittleEndian.AppendUint32(b, uint32(len(s.doc)))
+			sum := sha256.Sum256([]byte(s.doc))
+			if s.spoil {
+				sum[0] ^= 1
+			}
+			put(t, file, part(t, file, layout.TypeSeed).Offset(), append(append(b, sum[:]...), s.doc...))
+			m := alone(t, vmpair.Alone{Disk: file})
+			t.Log(shows(t, m, s.want))
+			once(t, m)
+			wayOn(t, m)
+		})
+	}
+}
+
+// filled gives an image a state file system with something in it.
+func filled(t *testing.T, file string) layout.Partition {
+	t.Helper()
+	p := part(t, file, layout.TypeState)
+	fs := filepath.Join(t.TempDir(), "state")
+	dir := filepath.Join(t.TempDir(), "content", "node")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kept"), bytes.Repeat([]byte("kept"), 1<<16), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(fs, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(fs, p.Size()); err != nil {
+		t.Fatal(err)
+	}
+	mkfs := exec.CommandContext(t.Context(), "/sbin/mkfs.ext4", "-q", "-F", "-L", "beffroi-state", "-O", "metadata_csum", "-d", filepath.Dir(dir), fs)
+	if out, err := mkfs.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	b, err := os.ReadFile(fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, file, p.Offset(), b)
+	return p
+}
+
+// A state partition whose first superblock is gone is repaired by the copy that lies
+// on it; what is damaged beyond that is refused, and never formatted.
+func TestADamagedState(t *testing.T) {
+	long(t)
+	t.Run("the superblock is gone", func(t *testing.T) {
+		file := disk(t, image(t), 0)
+		p := filled(t, file)
+		put(t, file, p.Offset(), make([]byte, 4096))
+		m := alone(t, vmpair.Alone{Disk: file})
+		shows(t, m, firstScreen...)
+		t.Log(bootMenu(t, m, "Partition d'état", "fait"))
+		once(t, m)
+	})
+	t.Run("random bytes in its middle", func(t *testing.T) {
+		file := disk(t, image(t), 0)
+		p := filled(t, file)
+		r := rand.New(rand.NewPCG(1, 2))
+		noise := make([]byte, 8<<20)
+		for i := range noise {
+			noise[i] = byte(r.Uint32())
+		}
+		for _, at := range []int64{1 << 20, p.Size() / 4, p.Size() / 2} {
+			put(t, file, p.Offset()+at, noise)
+		}
+		m := alone(t, vmpair.Alone{Disk: file})
+		t.Log(shows(t, m, "Partition d'état", "ÉCHEC, réessai", "damaged and could not be"))
+		once(t, m)
+		wayOn(t, m)
+	})
+}
+
+// An ESP that is no file system any more ends on the firmware's own screen, in words.
+func TestADamagedESP(t *testing.T) {
+	long(t)
+	file := disk(t, image(t), 0)
+	put(t, file, part(t, file, layout.TypeESP).Offset(), make([]byte, 64<<10))
+	m := alone(t, vmpair.Alone{Disk: file})
+	t.Log(shows(t, m, "No bootable option or device was found"))
+}
+
+// A disk that the image does not fit on: dd said so, and so does the node.
+func TestADiskThatIsTooSmall(t *testing.T) {
+	long(t)
+	t.Run("the image's end is missing", func(t *testing.T) {
+		file := disk(t, image(t), 0)
+		p := part(t, file, layout.TypeStore)
+		if err := os.Truncate(file, p.Offset()+p.Size()/2); err != nil {
+			t.Fatal(err)
+		}
+		m := alone(t, vmpair.Alone{Disk: file})
+		t.Log(shows(t, m, "Partitions du disque", "ÉCHEC, réessai", "too small"))
+		once(t, m)
+		wayOn(t, m)
+	})
+}
+
+// kernelImage is where the UKI lies on a disk: the writer of the ESP leaves files in
+// one piece.
+func kernelImage(t *testing.T, file string) (at int64, b []byte) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(root(t), "out", "image", "beffroi_*.efi"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("the built kernel image: %v, %v", found, err)
+	}
+	if b, err = os.ReadFile(found[0]); err != nil {
+		t.Fatal(err)
+	}
+	p := part(t, file, layout.TypeESP)
+	esp := make([]byte, p.Size())
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.ReadAt(esp, p.Offset()); err != nil {
+		t.Fatal(err)
+	}
+	i := bytes.Index(esp, b)
+	if i < 0 {
+		t.Fatal("the kernel image does not lie in one piece on the ESP")
+	}
+	return p.Offset() + int64(i), b
+}
+
+// A kernel image with a flipped byte ends in words, and does not start over: in the
+// kernel's if nobody checks signatures, in the firmware's or the loader's with Secure
+// Boot.
+func TestAFlippedByte(t *testing.T) {
+	long(t)
+	file := disk(t, image(t), 0)
+	at, b := kernelImage(t, file)
+	f, err := pe.NewFile(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := f.Section(".initrd")
+	// In the last archive of the chain, which holds our programs.
+	where := int64(s.Offset+s.Size) - 3<<20
+	put(t, file, at+where, []byte{b[where] ^ 0x10})
+	t.Run("nobody checks", func(t *testing.T) {
+		m := alone(t, vmpair.Alone{Disk: file})
+		shows(t, m, "Kernel panic")
+		if n := bytes.Count([]byte(m.Said()), []byte("Kernel panic")); n != 1 {
+			t.Errorf("it panicked %d times", n)
+		}
+		t.Log(m.Line.Screen())
+	})
+	t.Run("Secure Boot", func(t *testing.T) {
+		m := alone(t, secure(t, file, ownKey(t)))
+		t.Log(shows(t, m, refusal...))
+	})
+}
+
+// refusal are the words of firmware and loader about a signature that is not right.
+var refusal = []string{"Access Denied"}
+
+// ownKey is the certificate that the image was signed for.
+func ownKey(t *testing.T) string {
+	return filepath.Join(root(t), "out", "image", "keys", "development.pem")
+}
+
+// secure is a server whose owner has enrolled a key.
+func secure(t *testing.T, file, cert string) vmpair.Alone {
+	t.Helper()
+	vars := filepath.Join(t.TempDir(), "vars.fd")
+	if err := vmpair.Enroll(cert, vars); err != nil {
+		t.Fatal(err)
+	}
+	return vmpair.Alone{Disk: file, Code: vmpair.Secure, Vars: vars}
+}
+
+// With Secure Boot on, the image boots where its key is enrolled, and nowhere else.
+func TestSecureBoot(t *testing.T) {
+	long(t)
+	t.Run("with our key", func(t *testing.T) {
+		m := alone(t, secure(t, image(t), ownKey(t)))
+		t.Log(shows(t, m, firstScreen...))
+		once(t, m)
+	})
+	t.Run("with a foreign key", func(t *testing.T) {
+		key, cert := filepath.Join(t.TempDir(), "k"), filepath.Join(t.TempDir(), "c")
+		make := exec.CommandContext(t.Context(), "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=foreign", "-days", "3650", "-keyout", key, "-out", cert)
+		if out, err := make.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		m := alone(t, secure(t, image(t), cert))
+		t.Log(shows(t, m, refusal...))
+	})
+}
