@@ -80,7 +80,7 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 	})
 	if err := seq.Run(ctx); err == nil {
 		end.orderly(func() { s.handOver(ctx, seq) })
-		tasks.Go("trial", func(ctx context.Context) error { return s.try(ctx, seq, func() { end.ask(Reboot) }) })
+		tasks.Go("trial", func(ctx context.Context) error { return s.watchTrial(ctx, seq, func() { end.ask(Reboot) }) })
 		tasks.Go("clock", s.keepClock)
 		tasks.Go("power button", func(ctx context.Context) error { return s.watchButton(ctx, func() { end.ask(PowerOff) }) })
 		if err := s.services(ctx, c, seq); err != nil {
@@ -95,6 +95,7 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 // init is started again after it was killed, it finds everything mounted.
 func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
 	s.feeder.watch()
+	s.finishFounding()
 	return parent.Run(ctx, parent.Config{
 		Dir: s.dir, Binary: c.Binary, Has: c.Has,
 		DropAddress: serviceaddr.Stale,
@@ -120,6 +121,7 @@ func (s *system) consoles(tasks *task.Group, c Config) (string, error) {
 	if err := os.WriteFile(PIDFile, []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
 		return "", fmt.Errorf("init's process number: %w", err)
 	}
+	tasks.Go("operator's socket", s.openDesk)
 	var note string
 	for _, tty := range s.board.Consoles {
 		f, err := os.OpenFile(tty, os.O_RDWR|syscall.O_NOCTTY|syscall.O_NONBLOCK, 0)

@@ -15,16 +15,18 @@ import (
 // leaseFile keeps the lan's lease in memory, for an init that is started again.
 const leaseFile = "/run/beffroi/lease.json"
 
-// lease asks for an address for as long as init lives, once.
+// lease asks for an address for as long as init lives, or until endLease, once.
 func (s *system) lease(cfg netcfg.Config) error {
-	if s.leased {
+	s.leasing.Lock()
+	defer s.leasing.Unlock()
+	if s.unlease != nil {
 		return nil
 	}
 	held, err := heldLease(leaseFile)
 	if err != nil {
 		s.log.Warn("what DHCP gave before is not known any more", "cause", err)
 	}
-	c, err := dhcp.New(dhcp.Config{Link: cfg.LanLink(), HostName: s.node.Me().Name, Held: held, Changed: func(ctx context.Context, l *netcfg.Lease) {
+	c, err := dhcp.New(dhcp.Config{Link: cfg.LanLink(), HostName: cfg.HostName, Held: held, Changed: func(ctx context.Context, l *netcfg.Lease) {
 		if err := errors.Join(s.net.SetLease(ctx, l), holdLease(leaseFile, l)); err != nil {
 			s.log.Error("the address that DHCP gave cannot be used", "cause", err)
 		}
@@ -32,9 +34,27 @@ func (s *system) lease(cfg netcfg.Config) error {
 	if err != nil {
 		return err
 	}
-	s.leased = true
-	s.tasks.Go("dhcp", c.Run)
+	ctx, cancel := context.WithCancel(s.tasks.Context())
+	s.unlease = cancel
+	s.tasks.Go("dhcp", func(context.Context) error {
+		_ = c.Run(ctx) // it ends with ctx only
+		return nil
+	})
 	return nil
+}
+
+// endLease ends the client that keeps the lease, and forgets the lease.
+func (s *system) endLease() {
+	s.leasing.Lock()
+	defer s.leasing.Unlock()
+	if s.unlease == nil {
+		return
+	}
+	s.unlease()
+	s.unlease = nil
+	if err := holdLease(leaseFile, nil); err != nil {
+		s.log.Warn("the lease that was given up is not forgotten", "cause", err)
+	}
 }
 
 // heldLease is what an earlier life of init wrote down; nil when there is none.

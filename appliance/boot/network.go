@@ -47,6 +47,7 @@ func (s *system) network(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	s.lan.drop()
 	if err := serviceaddr.Stale(); err != nil {
 		return "", err
 	}

@@ -11,11 +11,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/pairing"
 	"beffroi.dev/appliance/seed"
 	"beffroi.dev/board"
 	"beffroi.dev/board/catalog"
@@ -48,20 +51,22 @@ const watchdogTimeout = 30 * time.Second
 
 // system is what the phases find out and make, in their order.
 type system struct {
-	dir      config.Dir
-	release  Release
-	out      io.Writer // of init and its consoles: a log in memory
-	log      *slog.Logger
-	board    board.Board
-	modules  *rootfs.Modules
-	feeder   *feeder
-	unpaired bool
-	node     *config.Node
-	store    rootfs.Partition
-	net      *netcfg.Engine
-	tasks    *task.Group
-	leased   bool // somebody keeps the lease
-	probing  bool // somebody looks at the cables
+	dir     config.Dir
+	release Release
+	out     io.Writer // of init and its consoles: a log in memory
+	log     *slog.Logger
+	board   board.Board
+	modules *rootfs.Modules
+	feeder  *feeder
+	node    *config.Node
+	store   rootfs.Partition
+	net     *netcfg.Engine
+	tasks   *task.Group
+	pairing atomic.Pointer[pairing.Engine] // of a blank node, and until its founding has nothing left to do
+	lan     lanTrial
+	leasing sync.Mutex // guards unlease
+	probing bool       // somebody looks at the cables
+	unlease func()     // ends the client that keeps the lease; nil: there is none
 }
 
 func (s *system) mounts(context.Context) (string, error) {
@@ -233,17 +238,19 @@ func (s *system) mountState(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// identity finds who this node is: its own configuration, or a seed's.
-func (s *system) identity(context.Context) (string, error) {
+// identity finds who this node is: its own configuration, a seed's, or that of the
+// pair which it founds or is taken into now.
+func (s *system) identity(ctx context.Context) (string, error) {
 	if _, err := os.Stat(s.dir.Config()); errors.Is(err, os.ErrNotExist) {
 		if err := s.takeSeed(); errors.Is(err, seed.ErrNone) {
-			s.unpaired = true
-			return "unpaired: waiting for a seed", errUnpaired
+			err = s.found(ctx)
+			if err != nil {
+				return "", err
+			}
 		} else if err != nil {
 			return "", err
 		}
 	}
-	s.unpaired = false
 	n, err := config.Load(s.dir)
 	if err != nil {
 		return "", err
@@ -257,8 +264,6 @@ func (s *system) identity(context.Context) (string, error) {
 	}
 	return fmt.Sprintf("node %s, site %s", n.Me().Name, n.Me().Site), nil
 }
-
-var errUnpaired = errors.New("this node belongs to no pair yet")
 
 func (s *system) takeSeed() error {
 	p, err := rootfs.FindPartition(classBlock, seedName)

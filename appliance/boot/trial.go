@@ -115,9 +115,9 @@ func (t *trial) step(v verdict, passed time.Duration) (show Trial, reboot bool) 
 	return show, t.entry.Left > 0
 }
 
-// try watches a boot on trial until it is good, and blesses it, or until its time is
+// watchTrial watches a boot on trial until it is good, and blesses it, or until its time is
 // over.
-func (s *system) try(ctx context.Context, seq *Sequence, reboot func()) error {
+func (s *system) watchTrial(ctx context.Context, seq *Sequence, reboot func()) error {
 	e, err := slots.Booted(slots.Variables)
 	if err != nil {
 		s.log.Warn("whether this boot is on trial is not known", "cause", err)

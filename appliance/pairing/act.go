@@ -3,6 +3,7 @@ package pairing
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -302,7 +303,7 @@ func (e *Engine) found(ctx context.Context, a act) error {
 	}
 	e.journal.Lock()
 	defer e.journal.Unlock()
-	if err := e.folder.write(secretsFile, secrets); err != nil {
+	if err := errors.Join(e.folder.write(secretsFile, secrets), e.folder.write(serviceFile, true)); err != nil {
 		return err
 	}
 	twin, witness := e.link(a.twin.Key, a.twin.Addresses), e.link(a.witness.Key, a.witness.Addresses)
@@ -311,7 +312,7 @@ func (e *Engine) found(ctx context.Context, a act) error {
 	peers := []*link{twin, witness}
 	if err := Found(ctx, e.folder, record, docs, []Peer{twin, witness}, e.say); err != nil {
 		if id, ferr := e.folder.Founded(); ferr != nil || id.IsZero() {
-			_ = e.folder.remove(secretsFile)
+			_ = errors.Join(e.folder.remove(secretsFile), e.folder.remove(serviceFile)) // they mean nothing without a configuration
 		}
 		return err
 	}

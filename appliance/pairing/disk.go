@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/seed"
 	"beffroi.dev/pkg/ident"
 )
 
@@ -21,6 +22,7 @@ import (
 //	founding.json        Record: this node founds, or has to tell of it
 //	founding-id          the founding that config.json comes from
 //	first-secrets.json   Secrets: not yet noted by a person
+//	service-wanted       the founder still has to make the citizen service's group
 //
 // Founding and Kept are removed when all is said. config.json is written last.
 type folder struct {
@@ -58,7 +60,7 @@ func openFolder(d config.Dir, store string) (*folder, ident.UUID, error) {
 			return nil, id.Replica, fmt.Errorf("make a key: %w", err)
 		}
 		// The key first: the identity says that it is there.
-		if err := errors.Join(writeWhole(d.Key(), key.Seed()), f.write(identityFile, id)); err != nil {
+		if err := errors.Join(seed.WriteWhole(d.Key(), key.Seed()), f.write(identityFile, id)); err != nil {
 			return nil, id.Replica, err
 		}
 	}
@@ -87,14 +89,14 @@ func (f *folder) write(name string, v any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return writeWhole(f.path(name), b)
+	return seed.WriteWhole(f.path(name), b)
 }
 
 func (f *folder) remove(name string) error {
 	if err := os.Remove(f.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
-	return syncFolder(string(f.dir))
+	return seed.SyncFolder(string(f.dir))
 }
 
 func (f *folder) Kept() (*Document, error) {
@@ -120,10 +122,7 @@ func (f *folder) Adopt(d *Document) error {
 	if err := f.write(idFile, d.Founding); err != nil {
 		return err
 	}
-	if err := own.seed(f.key).Adopt(f.dir); err != nil {
-		return err
-	}
-	return syncFolder(string(f.dir))
+	return own.seed(f.key).Adopt(f.dir)
 }
 
 func (f *folder) Founded() (ident.UUID, error) {
@@ -139,32 +138,4 @@ func (f *folder) Founded() (ident.UUID, error) {
 		return id, err
 	}
 	return n.Pair, nil // from a seed: some founding, not one of ours
-}
-
-// writeWhole writes a file so that it is there whole or not at all.
-func writeWhole(path string, b []byte) error {
-	tmp := path + ".new"
-	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	_, err = file.Write(b)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync folder %s: %w", path, err)
-	}
-	return nil
 }

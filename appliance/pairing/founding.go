@@ -165,7 +165,11 @@ func tell(ctx context.Context, dial func(int) (Peer, error), i int, id ident.UUI
 	if err != nil {
 		return err
 	}
-	return ask(ctx, p, m, want)
+	err = ask(ctx, p, m, want)
+	if k == KindAbort && err != nil && AsFault(err, Lost).Reason == Unknown {
+		return nil // it does not even know us: there is nothing to forget
+	}
+	return err
 }
 
 func ask(ctx context.Context, p Peer, m Message, want Kind) error {

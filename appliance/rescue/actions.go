@@ -17,6 +17,7 @@ import (
 
 	"beffroi.dev/appliance/api"
 	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/operator"
 )
 
 const (
@@ -33,7 +34,8 @@ type nodeActions struct {
 	Dir      config.Dir
 	PIDFile  string // of init
 	Shell    string
-	Password string // file with a hash
+	Password string           // file with a hash
+	Operator *operator.Client // nil: this machine has no init of ours
 }
 
 // Reboot asks init; it stops all services first.
@@ -55,6 +57,14 @@ func (a *nodeActions) signal(s unix.Signal) error {
 		return fmt.Errorf("init's process number in %s: %q", a.PIDFile, b)
 	}
 	return unix.Kill(pid, s)
+}
+
+// Ask asks init.
+func (a *nodeActions) Ask(ctx context.Context, what operator.Ask) error {
+	if a.Operator == nil {
+		return ErrUnavailable
+	}
+	return a.Operator.Do(ctx, what)
 }
 
 // RestartService ends the service's process; its supervisor starts it again.

@@ -269,7 +269,7 @@ func (e *engine) answer(ctx context.Context, r Result) {
 }
 
 func (e *engine) do(ctx context.Context, f Effect) Result {
-	r := Result{Effect: Effect{Do: f.Do, Name: f.Name}} // without the password
+	r := Result{Effect: Effect{Do: f.Do, Name: f.Name, Ask: f.Ask}} // without the password
 	if f.Do == OpenShell {
 		select { // until the reader leaves the keys to the shell
 		case <-e.quiet:
@@ -288,6 +288,11 @@ func (e *engine) do(ctx context.Context, f Effect) Result {
 	}
 	ctx, cancel := context.WithTimeout(ctx, actBound)
 	defer cancel()
+	if f.Ask != nil {
+		r.Err = e.actions.Ask(ctx, *f.Ask)
+		e.opt.Log.Info("console asks init", "what", string(f.Do), "cause", r.Err)
+		return r
+	}
 	switch f.Do {
 	case Reboot:
 		r.Err = e.actions.Reboot(ctx)

@@ -16,8 +16,10 @@ func (h *homeView) inner(m *Model) view {
 	switch {
 	case !m.seen:
 		return waitView{}
-	case m.snap.Pairing.Known && !m.snap.Pairing.Paired && !early(m.snap.Boot):
+	case m.snap.Pairing.Known && !m.snap.Pairing.Paired && !early(m):
 		return firstView{}
+	case m.pairing() != nil && m.pairing().Secrets != nil && m.snap.Pairing.Paired:
+		return secretsView{}
 	case booting(m.snap.Boot):
 		return bootView{}
 	}
@@ -35,13 +37,16 @@ func booting(b Boot) bool {
 
 // early is true before the boot has looked for a configuration: without one it goes
 // no further, and what to do about it is on the first-boot screen.
-func early(b Boot) bool {
-	for _, p := range b.Phases {
+func early(m *Model) bool {
+	if m.pairing() != nil {
+		return false
+	}
+	for _, p := range m.snap.Boot.Phases {
 		if p.Name == "identity" {
 			return p.State == "waiting" || p.State == "running" && p.Error == ""
 		}
 	}
-	return booting(b)
+	return booting(m.snap.Boot)
 }
 
 // turnPages is what arrow keys do on a view that only shows.
@@ -146,24 +151,4 @@ func phaseStyle(state string) screen.Style {
 		return screen.Bold
 	}
 	return screen.Plain
-}
-
-// firstView is the screen of a node without a pair.
-type firstView struct{}
-
-func (firstView) title(m *Model) string               { return m.t("title.first") }
-func (firstView) key(m *Model, k screen.Key) []Effect { return turnPages(m, k) }
-func (firstView) draw(m *Model) content {
-	c := content{focus: -1}
-	c.text(screen.Bold, m.t("first.lead"))
-	c.gap()
-	const at = 20
-	c.body = labelled(c.body, at, m.t("row.node"), screen.Plain, m.name())
-	c.body = labelled(c.body, at, m.t("row.version"), screen.Plain, m.version())
-	c.body = append(c.body, m.ports(at)...)
-	c.gap()
-	c.text(screen.Plain, m.t("first.how1"))
-	c.text(screen.Plain, m.t("first.how2"))
-	c.text(screen.Plain, m.t("first.how3"))
-	return c
 }

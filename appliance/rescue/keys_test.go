@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"beffroi.dev/appliance/operator"
 	"beffroi.dev/appliance/rescue/screen"
 )
 
@@ -51,6 +52,9 @@ func (r *recorder) CheckPassword(ctx context.Context, password string) (bool, er
 }
 func (r *recorder) OpenShell(ctx context.Context, tty io.ReadWriter) error {
 	return r.note(ctx, "shell")
+}
+func (r *recorder) Ask(ctx context.Context, a operator.Ask) error {
+	return r.note(ctx, "ask "+string(a.Do))
 }
 func (r *recorder) TailLog(ctx context.Context, service string, n int) ([]string, error) {
 	return []string{"line of " + service}, r.note(ctx, "log "+service)

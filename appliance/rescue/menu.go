@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"beffroi.dev/appliance/operator"
 	"beffroi.dev/appliance/rescue/screen"
 )
 
@@ -79,11 +80,22 @@ func newMenu() view {
 		return func(m *Model) []Effect { m.push(v()); return nil }
 	}
 	return &listView{name: "menu", entries: func(m *Model) []entry {
-		all := []entry{
+		var all []entry
+		if p := m.pairing(); p != nil && !m.snap.Pairing.Paired {
+			if p.Kept != "" {
+				all = append(all, entry{m.t("menu.forget"), open(newForget)})
+			} else {
+				all = append(all, entry{m.t("menu.found"), founding})
+			}
+			if p.Act.Request != nil {
+				all = append(all, entry{m.t("menu.cancel"), func(m *Model) []Effect { return m.act(ask(operator.Ask{Do: operator.Cancel})) }})
+			}
+		}
+		all = append(all, []entry{
 			{m.t("menu.network"), open(func() view { return networkView{} })},
 			{m.t("menu.logs"), open(func() view { return newServices("logs", openLog) })},
 			{m.t("menu.restart"), open(func() view { return newServices("restart", askRestart) })},
-		}
+		}...)
 		if m.can.Power {
 			all = append(all, entry{m.t("menu.reboot"), open(func() view { return newFarewell(Reboot) })},
 				entry{m.t("menu.poweroff"), open(func() view { return newFarewell(PowerOff) })})

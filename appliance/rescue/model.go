@@ -3,6 +3,7 @@ package rescue
 import (
 	"time"
 
+	"beffroi.dev/appliance/operator"
 	"beffroi.dev/appliance/rescue/screen"
 )
 
@@ -24,6 +25,7 @@ type Effect struct {
 	Do       Deed
 	Name     string // of a service
 	Password string
+	Ask      *operator.Ask // what only init can do; Do is its name
 }
 
 // Deed names an effect; a word of the table, as "deed."+Deed, says what it is.
@@ -226,6 +228,10 @@ func (m *Model) Done(r Result) []Effect {
 	}
 	if r.Err != nil {
 		m.tell(true, "notice.failed", m.t("deed."+string(e.Do)), m.fault(r.Err))
+		return nil
+	}
+	if e.Ask != nil {
+		m.founded(e)
 		return nil
 	}
 	switch e.Do {

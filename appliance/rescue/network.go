@@ -6,12 +6,17 @@ import (
 	"beffroi.dev/appliance/rescue/screen"
 )
 
-// networkView shows the ports and addresses. It changes nothing: the network of a
-// node is part of its configuration.
+// networkView shows the ports and addresses, and opens the form of the lan.
 type networkView struct{}
 
-func (networkView) title(m *Model) string               { return m.t("title.network") }
-func (networkView) key(m *Model, k screen.Key) []Effect { return turnPages(m, k) }
+func (networkView) title(m *Model) string { return m.t("title.network") }
+func (networkView) key(m *Model, k screen.Key) []Effect {
+	if k.Code == screen.Char && k.Rune == 'e' && m.snap.Operator.Lan != nil {
+		m.push(newLan(m))
+		return nil
+	}
+	return turnPages(m, k)
+}
 
 func (networkView) draw(m *Model) content {
 	c := content{focus: -1}
@@ -29,7 +34,12 @@ func (networkView) draw(m *Model) content {
 		}
 		c.gap()
 	}
-	c.text(screen.Plain, m.t("net.how"))
+	if m.snap.Operator.Lan != nil {
+		c.keys = "bottom.network"
+		c.text(screen.Plain, m.t("net.edit"))
+	} else {
+		c.text(screen.Plain, m.t("net.how"))
+	}
 	return c
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/operator"
 )
 
 // Config of RunService.
@@ -17,6 +18,7 @@ type Config struct {
 	TableFile string // the table of the boot; empty: run/boot.json of Dir
 	PIDFile   string // init's process number: SIGUSR1 reboots, SIGTERM powers off; empty: the menu has neither
 	Shell     string // program of the rescue shell; empty: the menu has none
+	Operator  string // socket of init (appliance/operator); empty: there is none
 	Version   string // of this release, where the table does not say it
 	Lang      Lang
 	ASCII     bool // the terminal has no UTF-8
@@ -40,6 +42,9 @@ func RunService(ctx context.Context, c Config, log *slog.Logger) error {
 	password := filepath.Join(string(c.Dir), PasswordFile)
 	source := &System{Dir: c.Dir, BootFile: c.TableFile, Version: c.Version, Password: password}
 	actions := &nodeActions{Dir: c.Dir, PIDFile: c.PIDFile, Shell: c.Shell, Password: password}
+	if c.Operator != "" {
+		source.Operator, actions.Operator = operator.NewClient(c.Operator), operator.NewClient(c.Operator)
+	}
 	err := Run(ctx, tty, source, actions, Options{
 		Lang: c.Lang, ASCII: c.ASCII, Zone: time.Local, Leave: c.TTY == "", Log: log,
 		Can: Can{Power: c.PIDFile != "", Shell: c.Shell != ""},

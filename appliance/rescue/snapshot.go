@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/netip"
 	"time"
+
+	"beffroi.dev/appliance/operator"
 )
 
 // Source tells what is so now. A call may fail in any part: it says so in the
@@ -31,6 +33,8 @@ type Actions interface {
 	Machine
 	// TailLog gives the last lines of a service's log, oldest first.
 	TailLog(ctx context.Context, service string, lines int) ([]string, error)
+	// Ask asks init for what only it may do. A refusal is a *pairing.Fault.
+	Ask(ctx context.Context, a operator.Ask) error
 }
 
 // Errors that the console words in the reader's language.
@@ -51,7 +55,10 @@ type Snapshot struct {
 	Watchdog Watchdog
 	Services []string // that can be restarted, by name
 	Logs     []string // that can be read, by name
-	NoShell  error    // why there is no shell; nil: there is one
+	// Operator is what init says of a founding and of the network.
+	Operator    operator.State
+	OperatorErr error // why init says nothing
+	NoShell     error // why there is no shell; nil: there is one
 }
 
 // Host is this machine.

@@ -21,6 +21,7 @@ import (
 
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/control"
+	"beffroi.dev/appliance/operator"
 	"beffroi.dev/pkg/quorum/cluster"
 )
 
@@ -42,6 +43,8 @@ type System struct {
 	Version  string
 	// Password is the file with the hash of the shell's password.
 	Password string
+	// Operator asks init; nil: this machine has none of ours.
+	Operator *operator.Client
 
 	client *control.Client
 	last   Pair
@@ -71,6 +74,11 @@ func (s *System) Snapshot(ctx context.Context) Snapshot {
 		if node.Me().Kind == cluster.KindWitness {
 			out.Services = []string{"witness"}
 		}
+	}
+	if s.Operator != nil {
+		bound, cancel := context.WithTimeout(ctx, statusBound)
+		out.Operator, out.OperatorErr = s.Operator.State(bound)
+		cancel()
 	}
 	out.At = time.Now()
 	return out

@@ -183,6 +183,9 @@ func (m *Model) bottom(b *screen.Buffer, keys string) {
 
 // fault words an error that came from elsewhere.
 func (m *Model) fault(err error) string {
+	if text, ok := m.reasonOf(err); ok {
+		return text
+	}
 	switch {
 	case errors.Is(err, ErrUnavailable):
 		return m.t("fault.unavailable")

@@ -35,11 +35,6 @@ var words = map[string][2]string{
 	"phase.state.waiting": {"en attente", "waiting"}, "phase.state.running": {"en cours...", "running..."}, "phase.state.done": {"fait", "done"},
 	"phase.state.failed": {"ÉCHEC, réessai", "FAILED, retry"}, "phase.state.skipped": {"ÉCHEC, ignoré", "FAILED, passed"},
 
-	"first.lead": {"Cette machine n'a pas encore de configuration.", "This machine has no configuration yet."},
-	"first.how1": {"1. Sur le poste d'administration, préparez l'image de ce nœud avec sa graine de configuration (seed).", "1. On the administration computer, prepare this node's image with its configuration seed."},
-	"first.how2": {"2. Écrivez-la sur le disque ou la clé de cette machine, puis redémarrez.", "2. Write it to the disk or stick of this machine, then reboot."},
-	"first.how3": {"3. Cet écran laisse alors la place à l'état du nœud, tout seul.", "3. This screen then gives way to the status of the node, by itself."},
-
 	"level.fine": {"TOUT VA BIEN", "ALL IS WELL"}, "level.info": {"INFORMATION", "INFORMATION"}, "level.warning": {"ATTENTION", "WARNING"}, "level.urgent": {"URGENT", "URGENT"},
 	"row.do": {"À faire", "To do"}, "row.node": {"Nœud", "Node"}, "row.version": {"Version", "Version"}, "row.net": {"Réseau", "Network"},
 	"row.pair": {"Paire", "Pair"}, "row.twin": {"Autre nœud", "Other node"}, "row.witness": {"Témoin", "Witness"}, "row.link": {"Liaison", "Link"}, "row.links": {"Liaisons", "Links"},

@@ -8,7 +8,7 @@ var advices = map[string][2]string{
 	"do.boot":       {"L'étape est retentée toute seule. Relevez ce message ; vérifiez disque et câbles, puis redémarrez (menu).", "The phase is tried again by itself. Note this message; check disk and cables, then reboot (menu)."},
 	"what.skipped":  {"Une étape du démarrage a échoué : « %s » : %s", "A phase of the boot has failed: “%s”: %s"},
 	"do.skipped":    {"Le nœud sert quand même. Signalez ce message au prestataire.", "The node serves all the same. Report this message to your supplier."},
-	"what.unpaired": {"Ce nœud n'appartient encore à aucune paire.", "This node belongs to no pair yet."}, "do.unpaired": {"Donnez-lui une configuration (seed).", "Give it a configuration (seed)."},
+	"what.unpaired": {"Ce nœud n'appartient encore à aucune paire.", "This node belongs to no pair yet."}, "do.unpaired": {"Menu, « Fonder la paire » : ici, ou sur l'autre machine avec le code de celle-ci.", "Menu, “Found the pair”: here, or on the other machine with this one's code."},
 	"what.node-silent": {"Le service « node » de cette machine ne répond pas.", "The “node” service of this machine does not answer."},
 	"do.node-silent":   {"Attendez une minute : il est relancé tout seul. Sinon lisez son journal (menu). L'autre nœud continue.", "Wait a minute: it is restarted by itself. Otherwise read its log (menu). The other node goes on."},
 	"what.unknown":     {"L'état de la paire n'est pas encore connu.", "The state of the pair is not known yet."}, "do.unknown": {"Attendez quelques secondes.", "Wait for some seconds."},

@@ -136,23 +136,47 @@ func (s *Seed) Adopt(d config.Dir) error {
 		if len(b) == 0 {
 			continue
 		}
-		if err := write(path, b); err != nil {
+		if err := WriteWhole(path, b); err != nil {
 			return fmt.Errorf("adopt seed: %w", err)
 		}
 	}
-	return config.Save(d, s.Node)
+	if err := config.Save(d, s.Node); err != nil {
+		return err
+	}
+	return SyncFolder(string(d))
 }
 
 // Network is where a state folder keeps the network's configuration.
 func Network(d config.Dir) string { return filepath.Join(string(d), "network.json") }
 
-func write(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// WriteWhole writes a file of a state folder, mode 0600, so that after a power cut
+// it is there whole, or as it was.
+func WriteWhole(path string, b []byte) error {
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return err
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return SyncFolder(filepath.Dir(path))
+}
+
+// SyncFolder makes durable which files are in a folder.
+func SyncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync folder %s: %w", path, err)
+	}
+	return nil
 }
 
 // Erase overwrites the seed with zeros.

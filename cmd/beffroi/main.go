@@ -14,7 +14,8 @@
 //	vm        the virtual machines
 //	citizen   the service for citizens, and the service address
 //	console   the web console, and the operator's API
-//	witness   the third vote
+//	witness   the third vote; with --join [--listen HOST:PORT] it first shows a code
+//	          and waits until a node founds a pair with it
 //	rescue    the console on the serial line, or on this terminal: --dir DIR
 //	          [--tty PATH]; it runs also where nothing else does
 //
@@ -42,6 +43,9 @@ var commands = map[string]func(*environment) error{
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "rescue" {
 		os.Exit(runRescue(os.Args[2:], os.Stderr))
+	}
+	if joins(os.Args[1:]) {
+		os.Exit(runJoin(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	if len(os.Args) == 3 && os.Args[1] == "init" && os.Args[2] == "--system" {
 		os.Exit(runSystem())

@@ -13,6 +13,7 @@ import (
 
 	"beffroi.dev/appliance/boot"
 	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/operator"
 	"beffroi.dev/appliance/rescue"
 )
 
@@ -35,7 +36,7 @@ func runRescue(args []string, stderr io.Writer) int {
 	}
 	c := rescue.Config{Dir: config.Dir(path), TTY: *tty}
 	if config.Dir(path) == boot.Dir { // on an appliance
-		c.TableFile, c.PIDFile, c.Shell = boot.TableFile, boot.PIDFile, shell
+		c.TableFile, c.PIDFile, c.Shell, c.Operator = boot.TableFile, boot.PIDFile, shell, operator.Socket
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()

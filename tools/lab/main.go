@@ -61,6 +61,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	binary := fs.String("beffroi", "bin/beffroi", "up: the program under test")
 	mode := fs.String("mode", "process", "up: process, or vm")
 	image := fs.String("image", "out/image/beffroi.img", "up, vm mode: what is written to the nodes' disks")
+	blank := fs.Bool("blank", false, "up, vm mode: the nodes get no seed, and nothing waits for them")
 	asJSON := fs.Bool("json", false, "status: as JSON")
 	from := fs.String("from", "", "cut, heal, shape: only what leaves this node")
 	delay := fs.Duration("delay", 0, "shape: added to everything")
@@ -81,7 +82,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if *profile == "" {
 			*profile = map[string]string{"process": "lab", "vm": "emulated"}[*mode]
 		}
-		return up(ctx, options{dir: full, storeSize: *store << 20, profile: *profile, mode: *mode, image: *image}, *binary, out)
+		return up(ctx, options{dir: full, storeSize: *store << 20, profile: *profile, mode: *mode, image: *image, blank: *blank}, *binary, out)
 	case "daemon":
 		return runDaemon(full, *binary)
 	}
@@ -160,6 +161,10 @@ func up(ctx context.Context, o options, binary string, out io.Writer) error {
 	}
 	if err := startDaemon(lab, binary); err != nil {
 		return err
+	}
+	if o.blank {
+		fmt.Fprintf(out, "Two blank machines boot. Found the pair at a serial line, with a witness of your own:\n  %s\n  %s\n", lab.Nodes[0].Serial, lab.Nodes[1].Serial)
+		return nil
 	}
 	if err := settle(ctx, lab, out); err != nil {
 		return fmt.Errorf("%w; the lab's daemon said last: %s", err, lastLine(filepath.Join(o.dir, "daemon.log")))

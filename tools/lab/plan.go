@@ -75,6 +75,7 @@ type options struct {
 	net       int
 	mode      string
 	image     string // vm mode: what is written to the disks
+	blank     bool   // vm mode: no seed; a person founds the pair at the consoles
 }
 
 // freeNet finds a loopback net 127.N that no lab uses: neither the service address,

@@ -177,6 +177,9 @@ func (p *plan) writeVM(m Machine, host int, o options, token, password string) e
 	if !ok {
 		return errors.New("the image has no seed partition")
 	}
+	if o.blank {
+		b = make([]byte, len(b))
+	}
 	if _, err := f.WriteAt(b, part.Offset()); err != nil {
 		return fmt.Errorf("write seed: %w", err)
 	}

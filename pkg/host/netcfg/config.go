@@ -52,6 +52,22 @@ type Lan struct {
 	IPv6      string         `json:"ipv6,omitempty"` // auto when empty
 }
 
+// WithSettings is l with the settings of another one: its card stays, and so do the
+// addresses that are not a person's to change.
+func (l Lan) WithSettings(other Lan, stays func(netip.Prefix) bool) Lan {
+	other.Port = l.Port
+	other.Addresses = slices.DeleteFunc(slices.Clone(other.Addresses), stays)
+	for _, a := range l.Addresses {
+		if stays(a) {
+			other.Addresses = append(other.Addresses, a)
+		}
+	}
+	if other.IPv6 == "" {
+		other.IPv6 = l.IPv6
+	}
+	return other
+}
+
 // Fibre is a dedicated cable to the twin.
 type Fibre struct {
 	Name    string       `json:"name"` // fibre1 or fibre2

@@ -190,6 +190,10 @@ func (k kernel) address(s Step) error {
 	}
 	a := &netlink.Addr{IPNet: netOf(s.Address.Prefix)}
 	if s.Action == AddAddress {
+		if s.Address.Prefix.Addr().Is6() {
+			// No wait for duplicates: a service binds it right away, also when the cable is out.
+			a.Flags = unix.IFA_F_NODAD
+		}
 		return k.AddrReplace(l, a)
 	}
 	if err := k.AddrDel(l, a); !errors.Is(err, unix.EADDRNOTAVAIL) {

@@ -111,6 +111,7 @@ func MakePlan(cfg Config, roles Roles, offer Offer) Plan {
 func (p *Plan) host() {
 	p.Links = append(p.Links, Link{Name: "lo", Up: true})
 	p.set(false, "net/ipv4/ip_forward", "0")
+	p.set(false, "net/ipv4/ip_unprivileged_port_start", "80") // the citizen service needs no other right
 	for _, c := range []string{"all", "default"} {
 		p.set(false, "net/ipv4/conf/"+c+"/arp_ignore", "1")   // answer only for addresses of the link that is asked
 		p.set(false, "net/ipv4/conf/"+c+"/arp_announce", "2") // ask with an address of the link that asks

@@ -18,6 +18,7 @@ type Config struct {
 	Console   []uint16       // TCP ports of the console, on the node's own addresses
 	Votes     []uint16       // TCP ports of the vote and the transport on the lan
 	Data      []uint16       // TCP ports of data and votes on the fibres
+	Pairing   uint16         // TCP and UDP port of the pairing, on the lan and the fibres; 0: closed
 	Operators []netip.Prefix // who may reach the console; everyone on the lan when empty
 }
 
@@ -134,6 +135,7 @@ func Rules(c Config) []Rule {
 	rules = append(rules, Rule{In: c.Service, Drop: DropService})
 	rules = append(rules, c.console()...)
 	rules = append(rules, ports(Rule{In: c.Lan}, c.Votes)...)
+	rules = append(rules, c.pairing(c.Lan)...)
 	return append(rules, Rule{In: c.Lan, Drop: DropLan}, Rule{Drop: DropOther})
 }
 
@@ -146,6 +148,7 @@ func (c Config) fibre(f Fibre) []Rule {
 		echo.Proto, echo.Type = "icmpv6", echoRequest6
 	}
 	rules := append([]Rule{echo}, ports(from, c.Data)...)
+	rules = append(rules, c.pairing(f.Link)...)
 	if f.Address.Addr().Is6() {
 		for _, t := range []int{solicitation, advertisement} {
 			rules = append(rules, Rule{In: f.Link, Proto: "icmpv6", Type: t})
@@ -159,6 +162,19 @@ func (c Config) fibre(f Fibre) []Rule {
 func neighbours(link string) []Rule {
 	rules := []Rule{{In: link, Proto: "icmp", Type: echoRequest}}
 	for _, t := range []int{packetTooBig, echoRequest6, listenerQuery, listenerReport, listenerDone, solicitation, advertisement, listenerReport2} {
+		rules = append(rules, Rule{In: link, Proto: "icmpv6", Type: t})
+	}
+	return rules
+}
+
+// pairing opens a link to a node without a pair, which has no address there but its
+// link-local one.
+func (c Config) pairing(link string) []Rule {
+	if c.Pairing == 0 {
+		return nil
+	}
+	rules := []Rule{{In: link, Proto: "tcp", Port: c.Pairing}, {In: link, Proto: "udp", Port: c.Pairing}}
+	for _, t := range []int{solicitation, advertisement} {
 		rules = append(rules, Rule{In: link, Proto: "icmpv6", Type: t})
 	}
 	return rules

@@ -98,3 +98,26 @@ func TestValidateNamesEachFault(t *testing.T) {
 		t.Errorf("the example: %v", err)
 	}
 }
+
+func TestPairingOpensOnePortOnEachCableAndNothingMore(t *testing.T) {
+	c := example()
+	before := map[string]bool{}
+	for _, r := range firewall.Rules(c) {
+		before[r.String()] = true
+	}
+	c.Pairing = 7100
+	var more []string
+	for _, r := range firewall.Rules(c) {
+		if s := r.String(); !before[s] {
+			more = append(more, s)
+		}
+	}
+	want := []string{
+		`iifname "fib1" tcp dport 7100 accept`, `iifname "fib1" udp dport 7100 accept`, `iifname "fib1" icmpv6 type 135 accept`, `iifname "fib1" icmpv6 type 136 accept`,
+		`iifname "fib2" tcp dport 7100 accept`, `iifname "fib2" udp dport 7100 accept`,
+		`iifname "br-lan" tcp dport 7100 accept`, `iifname "br-lan" udp dport 7100 accept`,
+	}
+	if d := cmp.Diff(want, more); d != "" {
+		t.Error(d)
+	}
+}
