@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"beffroi.dev/appliance/control"
 	"beffroi.dev/appliance/pairing"
@@ -152,6 +155,42 @@ func storeTaken(path string) *pairing.Fault {
 	default:
 		return &pairing.Fault{Reason: pairing.StoreTaken, Detail: "pair " + id.Pair.String()}
 	}
+}
+
+// storeHead is what makes a store one: its superblocks lie in it. What follows is
+// bound to them and worth nothing without.
+const storeHead = 1 << 20
+
+// erase makes a node without a pair as new: its store is blank, and its identity
+// another one. It reboots then.
+func (s *system) erase(e *pairing.Engine) error {
+	if e.Status().Act.Working {
+		return errNotNow
+	}
+	s.log.Warn("the console asks to erase this node; it belongs to no pair")
+	f, err := os.OpenFile(s.store.Path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(make([]byte, storeHead), 0)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(string(s.dir))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		path := filepath.Join(string(s.dir), entry.Name())
+		if path == s.dir.Run() || path == seed.Network(s.dir) { // its lan has nothing to do with whose it is
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	unix.Sync()
+	return unix.Kill(os.Getpid(), unix.SIGUSR1)
 }
 
 // finishFounding goes on, beside the services, with what a founding has left: the

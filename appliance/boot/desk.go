@@ -149,6 +149,8 @@ func (d desk) Do(ctx context.Context, a operator.Ask) error {
 		return e.Cancel()
 	case operator.Forget:
 		return e.Forget()
+	case operator.Erase:
+		return d.erase(e)
 	}
 	return &pairing.Fault{Reason: pairing.BadMessage, Detail: string(a.Do)}
 }

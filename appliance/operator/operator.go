@@ -39,6 +39,7 @@ const (
 	Cancel  Deed = "cancel"  // the founding
 	Noted   Deed = "noted"   // the first secrets
 	Forget  Deed = "forget"  // what was prepared for a founder that never came back
+	Erase   Deed = "erase"   // a node without a pair: its store's head and its identity; it reboots
 	TryLan  Deed = "try"     // a Lan, for a while
 	KeepLan Deed = "keep"    // the one that is tried
 	UndoLan Deed = "restore" // the one before

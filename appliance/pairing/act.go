@@ -182,8 +182,11 @@ func (e *Engine) Meet(ctx context.Context, k cluster.Kind, typed, address string
 		return err
 	}
 	p, err := e.meet(ctx, code, addresses)
-	if err != nil {
-		return err
+	if f := AsFault(err, Lost); f != nil {
+		if f.Reason == SameIdentity { // it stays on the screen: one of the two must be erased
+			_ = e.change(func() error { e.act.fault, e.act.at = f, names[1]; return nil })
+		}
+		return f
 	}
 	return e.change(func() error {
 		if p.About.Kind != k {

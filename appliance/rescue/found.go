@@ -267,6 +267,17 @@ func newForget() view {
 	}, ask(operator.Ask{Do: operator.Forget}))
 }
 
+// newErase asks for a word before what lies on this machine is erased.
+func newErase() view {
+	return &formView{name: "erase", fields: []*field{text("erase", "", 12)}, do: func(m *Model, v *formView) []Effect {
+		if !strings.EqualFold(strings.TrimSpace(v.get("erase").value()), m.t("erase.word")) {
+			v.wrong = m.t("bad.erase")
+			return nil
+		}
+		return m.act(ask(operator.Ask{Do: operator.Erase}))
+	}}
+}
+
 // founded goes on after an answer of init.
 func (m *Model) founded(e Effect) {
 	switch e.Ask.Do {
@@ -287,6 +298,9 @@ func (m *Model) founded(e Effect) {
 	case operator.Cancel:
 		m.goHome()
 		m.tell(false, "notice.cancelled")
+	case operator.Erase:
+		m.goHome()
+		m.push(&farewellView{deed: Reboot})
 	case operator.Noted, operator.Forget:
 		m.goHome()
 	case operator.TryLan:

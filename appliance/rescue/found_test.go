@@ -40,6 +40,7 @@ var foundingStates = map[string]struct {
 	"blank-taken": {change: func(s *Snapshot) {
 		s.Operator.Pairing.Taken = &pairing.Fault{Reason: pairing.StoreTaken, Detail: "pair 0123456789abcdef"}
 	}},
+	"blank-erase":   {change: func(s *Snapshot) { s.Operator.Pairing.Taken = &pairing.Fault{Reason: pairing.StoreTaken} }, keys: "m\x1b[B\rOui\r"},
 	"found-request": {keys: "m\rBeauval\t\t\t10.20.0.80\t"},
 	"found-bad":     {keys: "m\rBeauval\t\t\t10.20.0\t\r"},
 	"found-twin":    {change: func(s *Snapshot) { s.Operator.Pairing.Act.Request = &asked }, keys: "m\rk7mq"},

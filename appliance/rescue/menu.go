@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"beffroi.dev/appliance/operator"
+	"beffroi.dev/appliance/pairing"
 	"beffroi.dev/appliance/rescue/screen"
 )
 
@@ -86,6 +87,9 @@ func newMenu() view {
 				all = append(all, entry{m.t("menu.forget"), open(newForget)})
 			} else {
 				all = append(all, entry{m.t("menu.found"), founding})
+			}
+			if p.Taken != nil || p.Act.Fault != nil && p.Act.Fault.Reason == pairing.SameIdentity {
+				all = append(all, entry{m.t("menu.erase"), open(newErase)})
 			}
 			if p.Act.Request != nil {
 				all = append(all, entry{m.t("menu.cancel"), func(m *Model) []Effect { return m.act(ask(operator.Ask{Do: operator.Cancel})) }})

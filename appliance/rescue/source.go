@@ -52,11 +52,12 @@ type System struct {
 
 // Snapshot reads everything; not for concurrent use.
 func (s *System) Snapshot(ctx context.Context) Snapshot {
-	out := Snapshot{Host: s.host(), Boot: s.boot(), Net: s.net(), Logs: s.logs(), Watchdog: watchdog()}
+	out := Snapshot{Host: s.host(), Boot: s.boot(), Logs: s.logs(), Watchdog: watchdog()}
 	if _, err := passwordHash(s.Password); err != nil {
 		out.NoShell = err
 	}
 	node, err := config.Load(s.Dir)
+	out.Net = s.net(err == nil)
 	switch {
 	case err == nil:
 		out.Pairing = Pairing{Known: true, Paired: true}
@@ -168,7 +169,7 @@ func (s *System) boot() (b Boot) {
 }
 
 // net lists the ports, those with a role first.
-func (s *System) net() (n Net) {
+func (s *System) net(paired bool) (n Net) {
 	all, err := net.Interfaces()
 	if err != nil {
 		n.Err = err
@@ -179,11 +180,18 @@ func (s *System) net() (n Net) {
 			continue
 		}
 		p := Port{Name: i.Name, Up: i.Flags&net.FlagRunning != 0}
+		var local []netip.Prefix
 		addresses, _ := i.Addrs() // of a port that has just gone: none
 		for _, a := range addresses {
-			if x, err := netip.ParsePrefix(a.String()); err == nil && !x.Addr().IsLinkLocalUnicast() {
+			x, err := netip.ParsePrefix(a.String())
+			if err == nil && !x.Addr().IsLinkLocalUnicast() {
 				p.Addresses = append(p.Addresses, x)
+			} else if err == nil {
+				local = append(local, x)
 			}
+		}
+		if len(p.Addresses) == 0 && !paired { // a node without a pair is met there
+			p.Addresses = local
 		}
 		// What has neither a cable nor an address is the kernel's own affair.
 		if len(p.Addresses) > 0 || !notThere(filepath.Join("/sys/class/net", i.Name, "device")) {

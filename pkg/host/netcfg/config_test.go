@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"beffroi.dev/pkg/host/netcfg"
 )
 
@@ -141,5 +144,17 @@ func TestAssign(t *testing.T) {
 				t.Errorf("faults %v; want %q", faults, tc.fault)
 			}
 		})
+	}
+}
+
+func TestSettingsLeaveTheCardAndWhatIsNoPersons(t *testing.T) {
+	p := netip.MustParsePrefix
+	own := p("fd00:1::1/64")
+	l := netcfg.Lan{Port: "#0", Mode: netcfg.ModeDHCP, Addresses: []netip.Prefix{p("10.0.0.1/24"), own}, IPv6: netcfg.IPv6Auto, VLAN: 3}
+	got := l.WithSettings(netcfg.Lan{Port: "#7", Mode: netcfg.ModeStatic, Addresses: []netip.Prefix{p("10.0.0.2/24"), p("fd00:9::1/64")}},
+		func(a netip.Prefix) bool { return a.Addr().Is6() })
+	want := netcfg.Lan{Port: "#0", Mode: netcfg.ModeStatic, Addresses: []netip.Prefix{p("10.0.0.2/24"), own}, IPv6: netcfg.IPv6Auto}
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); d != "" {
+		t.Error(d)
 	}
 }
