@@ -78,11 +78,11 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 		must("network", s.network),
 		{Name: "clock", Run: s.setClock},
 	})
+	tasks.Go("power button", func(ctx context.Context) error { return s.watchButton(ctx, func() { end.ask(PowerOff) }) })
 	if err := seq.Run(ctx); err == nil {
 		end.orderly(func() { s.handOver(ctx, seq) })
 		tasks.Go("trial", func(ctx context.Context) error { return s.watchTrial(ctx, seq, func() { end.ask(Reboot) }) })
 		tasks.Go("clock", s.keepClock)
-		tasks.Go("power button", func(ctx context.Context) error { return s.watchButton(ctx, func() { end.ask(PowerOff) }) })
 		if err := s.services(ctx, c, seq); err != nil {
 			log.Error("services", "cause", err)
 		}
