@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"beffroi.dev/appliance/leave"
 )
 
 // State of a phase.
@@ -51,8 +53,8 @@ type Table struct {
 	Ready float64 `json:"ready,omitempty"`
 	// Trial is how the entry that was booted fares; nil when it is not on trial.
 	Trial *Trial `json:"trial,omitempty"`
-	// Ending is what a machine that goes down still waits for.
-	Ending string `json:"ending,omitempty"`
+	// Ending is what a machine that goes down still waits for; nil when it does not.
+	Ending *leave.Progress `json:"ending,omitempty"`
 }
 
 // Sequence runs phases. It owns the table.
@@ -173,9 +175,9 @@ func (s *Sequence) SetTrial(t Trial) bool {
 }
 
 // SetEnding records what a machine that goes down still waits for.
-func (s *Sequence) SetEnding(waits string) {
+func (s *Sequence) SetEnding(waits leave.Progress) {
 	s.mu.Lock()
-	s.table.Ending = waits
+	s.table.Ending = &waits
 	s.mu.Unlock()
 	s.save()
 }

@@ -57,9 +57,16 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// Progress is what a node that goes down still waits for.
+type Progress struct {
+	Guests int `json:"guests"` // that have not ended
+	Group  int `json:"group"`  // that is being handed over, counted from 1; 0: none yet
+	Groups int `json:"groups"` // to be handed over
+}
+
 // Run hands everything over, or returns when it cannot. Say is told what is waited
 // for, each time that changes. A ctx that ends makes it return at once.
-func Run(ctx context.Context, c Config, say func(string), log *slog.Logger) error {
+func Run(ctx context.Context, c Config, say func(Progress), log *slog.Logger) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
@@ -73,6 +80,7 @@ func Run(ctx context.Context, c Config, say func(string), log *slog.Logger) erro
 		return errors.Join(err, l.guests(ctx, plan{}))
 	}
 	p := makePlan(n)
+	l.say(Progress{Guests: len(n.VMs), Groups: len(p.groups)})
 	if p.twin == 0 {
 		l.log.Warn("nothing is handed over: the twin is away, or the votes have no majority")
 	}
@@ -81,7 +89,7 @@ func Run(ctx context.Context, c Config, say func(string), log *slog.Logger) erro
 
 type leaving struct {
 	Config
-	say func(string)
+	say func(Progress)
 	log *slog.Logger
 }
 
@@ -113,7 +121,7 @@ func (l *leaving) guests(ctx context.Context, p plan) error {
 			}
 			if len(alive) != said {
 				said = len(alive)
-				l.say(fmt.Sprintf("guests: %d to go", said))
+				l.say(Progress{Guests: said, Groups: len(p.groups)})
 			}
 		}
 		if time.Since(begun) > l.Guests+l.Margin {
@@ -147,7 +155,7 @@ func (l *leaving) place(ctx context.Context, v status.PlacedVM, twin ident.Node)
 func (l *leaving) hand(ctx context.Context, p plan) error {
 	var errs []error
 	for i, g := range p.groups {
-		l.say(fmt.Sprintf("volumes: %d of %d", i+1, len(p.groups)))
+		l.say(Progress{Group: i + 1, Groups: len(p.groups)})
 		one, cancel := context.WithTimeout(ctx, l.Ask)
 		err := l.Switch(one, g, p.twin)
 		cancel()

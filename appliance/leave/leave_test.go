@@ -93,14 +93,14 @@ func (w *town) config() Config {
 func TestGuestsEndBeforeTheyStartElsewhereAndGroupsFollow(t *testing.T) {
 	w := &town{stubbed: pair(), ends: map[ident.VM]int{1: 6, 4: 3, 5: 2}}
 	var said []string
-	if err := Run(t.Context(), w.config(), func(s string) { said = append(said, s) }, slog.New(slog.DiscardHandler)); err != nil {
+	if err := Run(t.Context(), w.config(), func(p Progress) { said = append(said, fmt.Sprint(p)) }, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"place 5 from 9 on 2", "place 1 from 5 on 2", "switch 2 to 2", "switch 1 to 2"}
 	if !slices.Equal(w.asked, want) {
 		t.Errorf("asked %q; want %q", w.asked, want)
 	}
-	if got := strings.Join(said, "; "); got != "guests: 3 to go; guests: 2 to go; guests: 1 to go; volumes: 1 of 2; volumes: 2 of 2" {
+	if got := strings.Join(said, "; "); got != "{0 0 2}; {3 0 2}; {2 0 2}; {1 0 2}; {0 1 2}; {0 2 2}" {
 		t.Errorf("said %s", got)
 	}
 }
@@ -120,7 +120,7 @@ func TestItReturnsWhateverHangsOrRefuses(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			err := Run(t.Context(), tc.w.config(), func(string) {}, slog.New(slog.DiscardHandler))
+			err := Run(t.Context(), tc.w.config(), func(Progress) {}, slog.New(slog.DiscardHandler))
 			switch {
 			case tc.want == "" && err != nil, tc.want != "" && err == nil:
 				t.Errorf("Run = %v; want %q", err, tc.want)

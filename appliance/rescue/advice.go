@@ -42,6 +42,15 @@ var alarms = []struct {
 
 // why says why the node waits, or what is wrong: the one most useful sentence.
 func why(s *Snapshot) advice {
+	if e := s.Boot.Ending; e != nil {
+		switch {
+		case e.Guests > 0:
+			return advice{info, "what.ending-guests", "do.ending", []any{e.Guests}}
+		case e.Group > 0:
+			return advice{info, "what.ending-groups", "do.ending", []any{e.Group, e.Groups}}
+		}
+		return advice{info, "what.ending", "do.ending", nil}
+	}
 	for _, p := range s.Boot.Phases {
 		if p.State == "failed" {
 			return advice{urgent, "what.boot", "do.boot", []any{p.Name, p.Error}}
@@ -77,10 +86,8 @@ func why(s *Snapshot) advice {
 	if s.Watchdog.Known && !s.Watchdog.Armed {
 		return advice{warning, "what.watchdog", "do.watchdog", nil}
 	}
-	for _, p := range s.Boot.Phases {
-		if p.State == "skipped" {
-			return advice{warning, "what.skipped", "do.skipped", []any{p.Name, p.Error}}
-		}
+	if t := s.Boot.Trial; t != nil && t.State == "failed" {
+		return advice{warning, "what.trial", "do.trial", []any{t.Why}}
 	}
 	return advice{fine, "what.fine", "do.fine", nil}
 }

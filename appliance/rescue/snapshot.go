@@ -78,7 +78,21 @@ type Host struct {
 type Boot struct {
 	Version string
 	Phases  []Phase
+	Trial   *Trial  // nil: it is not on trial
+	Ending  *Ending // nil: the machine does not go down
 	Err     error
+}
+
+// Trial is how a boot that is tried fares: its entry is kept only when it is good.
+type Trial struct {
+	State string // on-trial, good, failed
+	Why   string // not good yet
+}
+
+// Ending is what a machine that goes down still waits for.
+type Ending struct {
+	Guests        int // that have not ended
+	Group, Groups int // that are handed over
 }
 
 // Phase is one step of the boot.

@@ -159,12 +159,15 @@ func (s *System) boot() (b Boot) {
 	var table struct {
 		Version string
 		Phases  []Phase
+		Trial   *Trial
+		Ending  *Ending
 	}
 	if err := json.NewDecoder(io.LimitReader(f, maxBootTable)).Decode(&table); err != nil {
 		b.Err = fmt.Errorf("table of the boot: %w", err)
 		return b
 	}
 	b.Version, b.Phases = table.Version, table.Phases[:min(len(table.Phases), maxPhases)]
+	b.Trial, b.Ending = table.Trial, table.Ending
 	return b
 }
 

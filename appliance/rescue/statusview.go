@@ -31,11 +31,16 @@ func (statusView) draw(m *Model) content {
 // situation is what is wrong and what to do, in words and only then in colour.
 func (m *Model) situation() []line {
 	a := why(&m.snap)
-	if a.what == "what.boot" || a.what == "what.skipped" {
+	switch a.what {
+	case "what.trial":
+		a.args = []any{clip(fmt.Sprint(a.args[0]), 90)}
+	case "what.boot", "what.skipped":
 		a.args = []any{known(m.Lang, "phase.", clip(fmt.Sprint(a.args[0]), 30)), clip(fmt.Sprint(a.args[1]), 90)}
-	} else {
+	default:
 		for i := range a.args {
-			a.args[i] = clip(known(m.Lang, "site.", fmt.Sprint(a.args[i])), 24)
+			if text, ok := a.args[i].(string); ok {
+				a.args[i] = clip(known(m.Lang, "site.", text), 24)
+			}
 		}
 	}
 	style := [...]screen.Style{fine: screen.Good, info: screen.Bold, warning: screen.Warn, urgent: screen.Bad}[a.level]
@@ -50,7 +55,11 @@ func (m *Model) version() string {
 	if v == "" {
 		v = m.snap.Host.ReleaseVersion
 	}
-	return join(yes(v != "", "Beffroi "+clip(v, 24), ""), yes(m.snap.Host.Kernel != "", "Linux "+clip(m.snap.Host.Kernel, 30), ""))
+	trial := ""
+	if t := m.snap.Boot.Trial; t != nil {
+		trial = known(m.Lang, "trial.", t.State)
+	}
+	return join(yes(v != "", "Beffroi "+clip(v, 24), ""), trial, yes(m.snap.Host.Kernel != "", "Linux "+clip(m.snap.Host.Kernel, 30), ""))
 }
 
 func (m *Model) aboutNode() []line {

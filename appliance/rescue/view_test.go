@@ -108,6 +108,14 @@ var states = map[string]func(*Snapshot){
 		s.Pair.Store.Failed = "write /dev/nvme0n1p4: input/output error"
 		alarm(s, "store-failed", "a")
 	},
+	"on-trial": func(s *Snapshot) { s.Boot.Trial = &Trial{State: "on-trial", Why: "the block service gives no news"} },
+	"unproved": func(s *Snapshot) {
+		s.Boot.Trial = &Trial{State: "failed", Why: "the citizens' page does not answer: 503"}
+	},
+	"ending":    func(s *Snapshot) { s.Boot.Ending = &Ending{Guests: 3, Groups: 2} },
+	"ending-2":  func(s *Snapshot) { s.Boot.Ending = &Ending{Group: 1, Groups: 2} },
+	"crossed":   func(s *Snapshot) { alarm(s, "cable-crossed", "fibre1 (enp3s0)") },
+	"bad-clock": func(s *Snapshot) { alarm(s, "clock-corrected", "a") },
 	"booting": func(s *Snapshot) {
 		s.Boot = booted("running")
 		s.Pair, s.Pairing = Pair{}, Pairing{}
