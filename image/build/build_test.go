@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"beffroi.dev/image/packages"
@@ -80,7 +82,8 @@ func TestAStageIsMadeAgainOnlyWhenItsInputsChange(t *testing.T) {
 }
 
 // TestTwoBuildsGiveTheSameBytes builds the whole image twice: in other folders, with
-// other caches, umasks and time zones. It needs the mirror, and a minute or two.
+// other caches, umasks, time zones and times of day and, when root runs the test, by
+// another user. It needs the mirror, and some minutes.
 func TestTwoBuildsGiveTheSameBytes(t *testing.T) {
 	if os.Getenv("BEFFROI_IMAGE_TESTS") == "" {
 		t.Skip("slow: set BEFFROI_IMAGE_TESTS=1")
@@ -89,7 +92,14 @@ func TestTwoBuildsGiveTheSameBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "twice") // not t.TempDir, which only its owner may enter
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = exec.Command("sh", "-c", `chmod -R u+w "$1"; rm -rf "$1"`, "sh", dir).Run() })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	key, cert := filepath.Join(dir, "a.key"), filepath.Join(dir, "a.pem")
 	if err := makeKey(dir, key, cert); err != nil {
 		t.Fatal(err)
@@ -100,19 +110,29 @@ func TestTwoBuildsGiveTheSameBytes(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	for _, f := range []string{dir, key} { // the other user reads them
+		if err := os.Chmod(f, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	sums := map[string][2][32]byte{}
 	for i, umask := range []string{"022", "077"} {
-		name := []string{"a", "another/deeper"}[i]
-		source, out := filepath.Join(dir, name, "src"), filepath.Join(dir, name, "out")
-		script := "umask " + umask + ` && mkdir -p "$2" && cp -r "$1/go.mod" "$1/go.sum" "$1/appliance" "$1/board" "$1/cmd" "$1/image" "$1/pkg" "$2/" && cd "$2" &&
-			exec "$3" build -out "$4" -cache "$4.cache" -key "$5" -cert "$6"`
-		cmd := exec.CommandContext(t.Context(), "sh", "-c", script, "sh", root, source, program, out, key, cert)
+		place := filepath.Join(dir, []string{"a", "another/deeper"}[i])
+		copied := exec.CommandContext(t.Context(), "sh", "-c", `umask 022 && mkdir -p "$2/src" && cp -r "$1/go.mod" "$1/go.sum" "$1/appliance" "$1/board" "$1/cmd" "$1/image" "$1/pkg" "$2/src/"`, "sh", root, place)
+		if text, err := copied.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		script := "umask " + umask + ` && cd "$1/src" && exec "$2" build -out "$1/out" -cache "$1/cache" -key "$3" -cert "$4"`
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", script, "sh", place, program, key, cert)
 		cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000", "TZ="+[]string{"UTC", "Asia/Tokyo"}[i])
+		if i == 1 && os.Getuid() == 0 {
+			stranger(t, cmd, root, place)
+		}
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
 		for _, f := range []string{"beffroi.img", "beffroi_0.1.0+3.efi", "manifest.json", "sbom.cdx.json"} {
-			b, err := os.ReadFile(filepath.Join(out, f))
+			b, err := os.ReadFile(filepath.Join(place, "out", f))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,7 +145,30 @@ func TestTwoBuildsGiveTheSameBytes(t *testing.T) {
 		if pair[0] != pair[1] {
 			t.Errorf("%s differs", f)
 		}
+		t.Logf("%s: %x", f, pair[0])
 	}
+}
+
+// stranger lets a user who owns nothing here run a command: with a home, caches and
+// modules of his own, which come from what root has downloaded.
+func stranger(t *testing.T, cmd *exec.Cmd, root, place string) {
+	t.Helper()
+	const uid = 54321
+	modules := exec.CommandContext(t.Context(), "go", "env", "GOMODCACHE")
+	modules.Dir = root
+	cache, err := modules.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	give := exec.CommandContext(t.Context(), "sh", "-c", `umask 022 && mkdir -p "$2/home" && cp -r "$1/cache/download" "$2/modules" && chmod -R a+rX "$2" && chown -R "$3:$3" "$2"`,
+		"sh", strings.TrimSpace(string(cache)), place, strconv.Itoa(uid))
+	if text, err := give.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	home := filepath.Join(place, "home")
+	cmd.Env = append(cmd.Env, "HOME="+home, "TMPDIR="+home, "GOCACHE="+home+"/build", "GOMODCACHE="+home+"/mod", "GOPATH="+home+"/go",
+		"GOPROXY=file://"+place+"/modules", "GOSUMDB=off", "GOFLAGS=", "USER=stranger")
 }
 
 // TestTheBillNamesEveryPackage reads the SBOM of made-up programs.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"time"
 )
 
 // manifest says what an image is made of.
@@ -34,6 +35,7 @@ func (b *builder) describe(p parts, pieces []part, image, loader []byte) error {
 	for _, piece := range pieces {
 		fmt.Fprintf(b.log, "  %-10s %6.1f MB\n", piece.name, float64(len(piece.data))/1e6)
 	}
+	b.memory()
 	bom, err := b.bom(p)
 	if err != nil {
 		return err
@@ -56,6 +58,27 @@ func (b *builder) describe(p parts, pieces []part, image, loader []byte) error {
 		return err
 	}
 	return writeAll(b.Out, map[string][]byte{"manifest.json": append(text, '\n')})
+}
+
+// maxIdle is what a node that does nothing may take of its memory, bytes.
+const maxIdle = 450_000_000
+
+// measured is what make bench has measured of an image, and left beside it.
+type measured struct {
+	At        time.Time `json:"at"`
+	IdleBytes int64     `json:"idle_bytes"`
+}
+
+// memory prints the last measurement: only a node that runs can tell. It may be that
+// of an earlier build, so its date is told too.
+func (b *builder) memory() {
+	text, err := os.ReadFile(filepath.Join(b.Out, "measured.json"))
+	var m measured
+	if err != nil || json.Unmarshal(text, &m) != nil || m.IdleBytes <= 0 {
+		fmt.Fprintf(b.log, "idle memory: not measured yet, at most %d MB (make bench measures it)\n", maxIdle/1_000_000)
+		return
+	}
+	fmt.Fprintf(b.log, "idle memory: %d MB of at most %d (measured %s)\n", m.IdleBytes/1_000_000, maxIdle/1_000_000, m.At.Format("2006-01-02 15:04"))
 }
 
 func fileEntry(file string) (manifestEntry, error) {
