@@ -66,7 +66,7 @@ lint:   ## gofmt, vet and staticcheck
 arch:   ## the import law
 	$(GO) run ./tools/archcheck
 
-bench: build ## the performance table: ours beside what exists, in one interleaved run
+bench: build image ## the performance table: ours beside what exists, in one interleaved run; the image's memory and time
 	$(BIN)/bench
 
 cover:  ## statement coverage, by package

@@ -1,7 +1,8 @@
 // Command bench measures our store beside what exists: 4 KiB random writes, every
-// acknowledgment durable, at 1, 8 and 32 outstanding, in one interleaved run.
+// acknowledgment durable, at 1, 8 and 32 outstanding, in one interleaved run; and the
+// image: how long a pair takes from power-on, and what an idle node's memory holds.
 //
-//	bench [--runs 5] [--seconds 3] [--dir out/bench]
+//	bench [--runs 5] [--seconds 3] [--dir out/bench] [--only store|image]
 //
 // Each run measures every contestant once, so that a noisy minute hits all of
 // them. It prints medians, spreads and ratios, and the processor seconds of all
@@ -83,14 +84,32 @@ func run(ctx context.Context) error {
 	runs := flag.Int("runs", 5, "runs of every contestant")
 	seconds := flag.Int("seconds", 3, "of each measurement")
 	dir := flag.String("dir", "out/bench", "folder on the disk to measure")
+	only := flag.String("only", "", "a part: store or image; empty: both")
+	image := flag.String("image", "out/image/beffroi.img", "the image to boot")
 	flag.Parse()
-	b, err := newBench(*dir, *seconds)
+	var store, pair error
+	switch *only {
+	case "", "store", "image":
+	default:
+		return fmt.Errorf("part %q: use store or image", *only)
+	}
+	if *only != "image" {
+		store = measureStore(ctx, *dir, *runs, *seconds)
+	}
+	if *only != "store" {
+		pair = measureImage(ctx, *image)
+	}
+	return errors.Join(store, pair)
+}
+
+func measureStore(ctx context.Context, dir string, runs, seconds int) error {
+	b, err := newBench(dir, seconds)
 	if err != nil {
 		return err
 	}
 	defer b.log.Close()
 	samples := map[key][]sample{}
-	for i := range *runs {
+	for i := range runs {
 		for _, c := range contestants {
 			for _, depth := range depths {
 				s, err := b.measure(ctx, c, depth)
@@ -100,9 +119,9 @@ func run(ctx context.Context) error {
 				samples[key{c.name, depth}] = append(samples[key{c.name, depth}], s)
 			}
 		}
-		fmt.Fprintf(os.Stderr, "run %d of %d done\n", i+1, *runs)
+		fmt.Fprintf(os.Stderr, "run %d of %d done\n", i+1, runs)
 	}
-	return report(samples, *runs, *seconds)
+	return report(samples, runs, seconds)
 }
 
 func newBench(dir string, seconds int) (*bench, error) {
