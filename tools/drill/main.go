@@ -196,14 +196,14 @@ func run(ctx context.Context) error {
 
 // oneRound kills the serving node once and brings it back.
 func oneRound(ctx context.Context, l *lab, f *filing.Filer, round int, vm string, failed <-chan error) (time.Duration, error) {
-	s, err := l.settled(ctx, 2*time.Minute)
+	s, err := l.settled(ctx, 5*time.Minute)
 	if err != nil {
 		return 0, err
 	}
 	victim := s.Citizen
 	var guest *counter
 	if vm != "" {
-		if guest, err = l.watch(vm, s); err != nil {
+		if guest, err = l.watch(ctx, vm, s); err != nil {
 			return 0, err
 		}
 	}
@@ -244,7 +244,7 @@ func oneRound(ctx context.Context, l *lab, f *filing.Filer, round int, vm string
 		return 0, err
 	}
 	started := time.Now()
-	if s, err = l.settled(ctx, 2*time.Minute); err != nil {
+	if s, err = l.settled(ctx, 5*time.Minute); err != nil {
 		return 0, err
 	}
 	var size int64
