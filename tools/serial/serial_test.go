@@ -1,7 +1,10 @@
 package serial_test
 
 import (
+	"bytes"
 	"context"
+	"image/color"
+	"image/png"
 	"log/slog"
 	"net"
 	"os"
@@ -112,6 +115,31 @@ func TestTheShellTellsOutputAndExitCode(t *testing.T) {
 	}
 	if err := shell.Leave(bound(t)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The picture is a PNG with more than one colour in it.
+func TestAPictureShowsTheScreen(t *testing.T) {
+	line := console(t)
+	if _, err := line.Home(bound(t)); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := line.Picture(&b); err != nil {
+		t.Fatal(err)
+	}
+	img, err := png.Decode(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	colours := map[color.Color]bool{}
+	for y := range img.Bounds().Dy() {
+		for x := range img.Bounds().Dx() {
+			colours[img.At(x, y)] = true
+		}
+	}
+	if len(colours) < 3 {
+		t.Errorf("%d colours", len(colours))
 	}
 }
 

@@ -2,6 +2,8 @@ package vmtest
 
 import (
 	"context"
+	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +84,7 @@ func walk(t *testing.T, p *vmpair.Pair, node string) {
 		speak(t, line, w.lang)
 		screen := sees(t, line, w.status...)
 		t.Logf("serial line of %s, %s:\n%s", node, w.lang, screen)
+		picture(t, line, w.lang)
 		for entry, want := range w.entries {
 			ctx := within(t, seenBound)
 			if _, err := line.Menu(ctx); err != nil {
@@ -98,6 +101,23 @@ func walk(t *testing.T, p *vmpair.Pair, node string) {
 	}
 	bytes := line.Received() - begun
 	t.Logf("the walk took %d bytes, %.1f s of a line of %d baud", bytes, float64(bytes)/(serial.Baud/10), serial.Baud)
+}
+
+// picture keeps the screen as a picture, if BEFFROI_SERIAL_PNG names the file; %s is
+// the language. README.md shows one.
+func picture(t *testing.T, line *serial.Line, lang serial.Lang) {
+	t.Helper()
+	name := os.Getenv("BEFFROI_SERIAL_PNG")
+	if name == "" {
+		return
+	}
+	f, err := os.Create(strings.ReplaceAll(name, "%s", string(lang)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(line.Picture(f), f.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func speak(t *testing.T, line *serial.Line, lang serial.Lang) {
