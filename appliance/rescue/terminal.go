@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -197,7 +198,11 @@ func (t *terminal) shell(ctx context.Context, path, dir string) error {
 	cmd.WaitDelay = stopBound
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	if t.own { // a session of its own with this controlling terminal: Ctrl-C works
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+		// It dies with this console: the next one would share its keys with it. That
+		// signal belongs to the thread that starts the child.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0, Pdeathsig: syscall.SIGKILL}
 	}
 	err = cmd.Run()
 	var ended *exec.ExitError
