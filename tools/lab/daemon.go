@@ -18,9 +18,10 @@ import (
 
 // ask is one verb on its way to the daemon.
 type ask struct {
-	Verb  string        `json:"verb"` // kill, start, pause, resume, cut, heal, shape, links, down
+	Verb  string        `json:"verb"` // kill, start, pause, resume, cut, heal, shape, plug, links, down
 	Node  string        `json:"node,omitempty"`
 	Link  string        `json:"link,omitempty"`
+	Into  string        `json:"into,omitempty"` // plug: the segment
 	From  string        `json:"from,omitempty"`
 	Delay time.Duration `json:"delay,omitempty"`
 	Loss  float64       `json:"loss,omitempty"`
@@ -128,6 +129,11 @@ func (d *daemon) do(a ask, out *reply) error {
 		return d.power(a)
 	case "cut", "heal", "shape":
 		return d.link(a)
+	case "plug":
+		if d.wiring == nil {
+			return errors.New("plug: machines that are processes have no cables; use lab up --mode vm")
+		}
+		return d.wiring.plug(a.Node, a.Link, a.Into)
 	case "links":
 		out.Links = d.fabric.list()
 		return nil

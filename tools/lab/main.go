@@ -5,6 +5,7 @@
 //	lab kill|start|pause|resume NODE                power cut, power back, freeze, thaw
 //	lab cut|heal LINK [--from NODE]                 silence a link, or one direction of it
 //	lab shape LINK [--from NODE] --delay D --loss F make it slow or lossy
+//	lab plug NODE PORT CABLE                        vm mode: a cable into a wrong port
 //	lab serial NODE, lab logs NODE [SERVICE]        what a machine says
 //	lab down                                        stop everything; the state stays
 //
@@ -45,7 +46,7 @@ func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, serial, logs or down")
+		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, plug, serial, logs or down")
 	}
 	if len(args) > 2 && args[0] == "--dir" { // before the verb as well as after it
 		args = append([]string{args[2], args[0], args[1]}, args[3:]...)
@@ -101,6 +102,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return down(lab)
 	case "serial", "logs":
 		return show(lab, verb, words, out)
+	case "plug":
+		if len(words) != 3 {
+			return errors.New("plug what? A node, its port and a cable: lab plug b fibre1 lan")
+		}
+		_, err := call(lab, ask{Verb: verb, Node: words[0], Link: words[1], Into: words[2]})
+		return err
 	case "kill", "start", "pause", "resume", "cut", "heal", "shape":
 		a := ask{Verb: verb, From: *from, Delay: *delay, Loss: *loss}
 		if len(words) != 1 {

@@ -22,14 +22,16 @@ var segmentMTU = map[string]int{"lan": 1500, "fibre1": 9000, "fibre2": 9000}
 // wiring is the network of a lab of virtual machines: three segments, and the host
 // as one more machine on the lan.
 type wiring struct {
-	ports map[string]map[string]*ether.Port // by segment and node
+	segments map[string]*ether.Segment
+	ports    map[string]map[string]*ether.Port // by the card's own segment, and node
 }
 
 // wire lays the cables and brings the host onto the lan.
 func wire(ctx context.Context, lab Lab, forwards map[string]string) (*wiring, error) {
-	w := &wiring{ports: map[string]map[string]*ether.Port{}}
+	w := &wiring{segments: map[string]*ether.Segment{}, ports: map[string]map[string]*ether.Port{}}
 	for _, segment := range segments {
 		s := ether.NewSegment()
+		w.segments[segment] = s
 		w.ports[segment] = map[string]*ether.Port{}
 		for _, m := range lab.Nodes {
 			if m.Mode != "vm" {
@@ -72,6 +74,16 @@ func (w *wiring) power(node string, on bool) {
 			p.Power(on)
 		}
 	}
+}
+
+// plug puts the cable of a node's card into a segment: its own, or a wrong one.
+func (w *wiring) plug(node, card, segment string) error {
+	p, s := w.ports[card][node], w.segments[segment]
+	if p == nil || s == nil {
+		return fmt.Errorf("plug: node %q, card %q into %q: use a or b, and lan, fibre1 or fibre2", node, card, segment)
+	}
+	p.Move(s)
+	return nil
 }
 
 // set changes the ways of a link that the cables carry; those of the witness are

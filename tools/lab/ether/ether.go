@@ -19,6 +19,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,15 +41,15 @@ type Shape struct {
 // Segment joins ports.
 type Segment struct {
 	mu    sync.Mutex // guards ports and their shapes
-	ports map[string]*Port
+	ports map[*Port]bool
 }
 
 // NewSegment makes an empty one.
-func NewSegment() *Segment { return &Segment{ports: map[string]*Port{}} }
+func NewSegment() *Segment { return &Segment{ports: map[*Port]bool{}} }
 
 // Port is one socket of a segment.
 type Port struct {
-	segment *Segment
+	segment atomic.Pointer[Segment] // changed under the locks of both
 	name    string
 	queue   chan packet
 
@@ -67,30 +68,54 @@ type packet struct {
 func (s *Segment) Add(name string) *Port {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := &Port{segment: s, name: name, queue: make(chan packet, queueFrames)}
-	s.ports[name] = p
+	p := &Port{name: name, queue: make(chan packet, queueFrames)}
+	p.segment.Store(s)
+	s.ports[p] = true
 	return p
+}
+
+// lock locks the segment that the port is in, and returns it.
+func (p *Port) lock() *Segment {
+	for {
+		s := p.segment.Load()
+		s.mu.Lock()
+		if p.segment.Load() == s {
+			return s
+		}
+		s.mu.Unlock() // it was moved meanwhile
+	}
+}
+
+// Move pulls the port's cable and plugs it into another segment. One caller at a time.
+func (p *Port) Move(to *Segment) {
+	from := p.lock()
+	defer from.mu.Unlock()
+	if from == to {
+		return
+	}
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	delete(from.ports, p)
+	to.ports[p] = true
+	p.segment.Store(to)
 }
 
 // Set changes how the two directions of a port behave: in is what comes from its
 // machine, out what goes to it.
 func (p *Port) Set(change func(in, out *Shape)) {
-	p.segment.mu.Lock()
-	defer p.segment.mu.Unlock()
+	defer p.lock().mu.Unlock()
 	change(&p.in, &p.out)
 }
 
 // Shapes returns how the two directions behave now.
 func (p *Port) Shapes() (in, out Shape) {
-	p.segment.mu.Lock()
-	defer p.segment.mu.Unlock()
+	defer p.lock().mu.Unlock()
 	return p.in, p.out
 }
 
 // Power silences a port, or wakes it.
 func (p *Port) Power(on bool) {
-	p.segment.mu.Lock()
-	defer p.segment.mu.Unlock()
+	defer p.lock().mu.Unlock()
 	p.off = !on
 }
 
@@ -116,10 +141,10 @@ func (p *Port) Listen(ctx context.Context, path string) error {
 
 // Attach joins a connection to the port in place of the one before.
 func (p *Port) Attach(ctx context.Context, c net.Conn) {
-	p.segment.mu.Lock()
+	s := p.lock()
 	old := p.conn
 	p.conn = c
-	p.segment.mu.Unlock()
+	s.mu.Unlock()
 	if old != nil {
 		_ = old.Close()
 	}
@@ -145,24 +170,24 @@ func (p *Port) read(c net.Conn) {
 		if _, err := io.ReadFull(r, frame); err != nil {
 			return
 		}
-		p.segment.repeat(p, frame)
+		p.repeat(frame)
 	}
 }
 
-// repeat hands a frame to every other port.
-func (s *Segment) repeat(from *Port, frame []byte) {
-	s.mu.Lock()
+// repeat hands a frame to every other port of the segment.
+func (p *Port) repeat(frame []byte) {
+	s := p.lock()
 	defer s.mu.Unlock()
-	from.received++
-	if from.off || !from.in.passes() {
+	p.received++
+	if p.off || !p.in.passes() {
 		return
 	}
-	for _, to := range s.ports {
-		if to == from || to.off || !to.out.passes() {
+	for to := range s.ports {
+		if to == p || to.off || !to.out.passes() {
 			continue
 		}
 		select {
-		case to.queue <- packet{frame, time.Now().Add(from.in.Delay + to.out.Delay)}:
+		case to.queue <- packet{frame, time.Now().Add(p.in.Delay + to.out.Delay)}:
 		default: // full: dropped
 		}
 	}
