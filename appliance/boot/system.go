@@ -78,11 +78,33 @@ func (s *system) mounts(context.Context) (string, error) {
 	if err := os.WriteFile("/proc/sys/kernel/panic", []byte("10"), 0); err != nil {
 		return "", fmt.Errorf("restart after a panic: %w", err)
 	}
+	if err := reserve(); err != nil {
+		return "", err
+	}
 	// The kernel has taken its processor's part long before; the rest is memory.
 	if err := os.RemoveAll(microcode); err != nil {
 		return "", fmt.Errorf("free the microcode: %w", err)
 	}
 	return "", nil
+}
+
+// smallMachine has no guests for whom the kernel should keep memory in large pieces.
+const smallMachine = 8 << 30
+
+// reserve lowers what the kernel keeps free for itself on a small machine: it takes
+// 67 MB to form huge pages from, of whatever memory there is.
+func reserve() error {
+	var i unix.Sysinfo_t
+	if err := unix.Sysinfo(&i); err != nil {
+		return fmt.Errorf("size of the memory: %w", err)
+	}
+	if i.Totalram*uint64(i.Unit) >= smallMachine {
+		return nil
+	}
+	if err := os.WriteFile("/proc/sys/vm/min_free_kbytes", []byte("16384"), 0); err != nil {
+		return fmt.Errorf("reserve of the kernel: %w", err)
+	}
+	return nil
 }
 
 // identify reads who made this machine.
