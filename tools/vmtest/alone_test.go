@@ -126,7 +126,7 @@ func TestHardwareThatIsMissing(t *testing.T) {
 		once(t, m)
 	})
 	t.Run("a disk controller without a driver", func(t *testing.T) {
-		m := alone(t, vmpair.Alone{Disk: file, DiskDevices: []string{"lsi53c895a", "scsi-hd"}})
+		m := alone(t, vmpair.Alone{Disk: file, DiskDevices: []string{"pvscsi", "scsi-hd"}})
 		t.Log(shows(t, m, "Partitions du disque", "ÉCHEC, réessai", "beffroi-state"))
 		once(t, m)
 		wayOn(t, m)

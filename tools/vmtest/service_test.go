@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,7 @@ func TestThePairInService(t *testing.T) {
 		{"a node is dead, then the witness", nodeThenWitness},
 		{"both are dead and start in the opposite order", oppositeOrder},
 		{"the serving node sleeps for 30 seconds", sleeper},
+		{"cables in wrong ports", wrongCables},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, s) }) {
 			t.Logf("state of the lab after %q: %+v", part.name, status(t, s.Pair))
@@ -53,6 +55,7 @@ func TestThePairInService(t *testing.T) {
 		}
 	}
 	t.Logf("%d reports acknowledged in all, each there once", readBack(t, s.citizens))
+	t.Run("two nodes with one identity", func(t *testing.T) { twoOfOne(t, s) }) // ends the pair
 }
 
 func status(t *testing.T, p *vmpair.Pair) rig.Status {
@@ -372,4 +375,63 @@ func sleeper(t *testing.T, s *service) {
 	}
 	t.Logf("%s slept for 30 s: longest wait of a filing %.2f s; whole after %.1f s; %d reports are there, the guest on %s at %d",
 		serving, wait.Seconds(), time.Since(begun).Seconds(), readBack(t, s.citizens), after.Node, after.Count)
+}
+
+// wrongCables crosses the two fibres, then plugs one into the town's network: the
+// console names the fault, the service goes on, and all is well once they are right.
+func wrongCables(t *testing.T, s *service) {
+	for _, c := range []struct {
+		name  string
+		plugs [][2]string // of b: its card, the cable
+		want  string
+	}{
+		{"crossed", [][2]string{{"fibre1", "fibre2"}, {"fibre2", "fibre1"}}, "Les deux fibres sont croisées"},
+		{"in the lan", [][2]string{{"fibre1", "lan"}}, "Une fibre et le réseau de la mairie se touchent"},
+	} {
+		s.whole(t)
+		line, err := s.Line(within(t, seenBound), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := line.Home(within(t, seenBound)); err != nil {
+			t.Fatal(err)
+		}
+		speak(t, line, serial.French)
+		begun := time.Now()
+		for _, p := range c.plugs {
+			do(t, s.Pair, "plug", "b", p[0], p[1])
+		}
+		screen := sees(t, line, c.want)
+		goOn(t, s.citizens, time.Now())
+		t.Logf("fibres %s, after %.1f s:\n%s", c.name, time.Since(begun).Seconds(), screen)
+		for _, p := range c.plugs {
+			do(t, s.Pair, "plug", "b", p[0], p[0])
+		}
+		sees(t, line, "TOUT VA BIEN")
+	}
+}
+
+// twoOfOne starts a copy of a's disk in b's place: both say who is there too, and what
+// to do about it.
+func twoOfOne(t *testing.T, s *service) {
+	s.whole(t)
+	do(t, s.Pair, "kill", "b")
+	do(t, s.Pair, "kill", "a")
+	if err := vmpair.CopyDisk(filepath.Join(s.Dir, "a", "disk.raw"), filepath.Join(s.Dir, "b", "disk.raw"), 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range vmpair.Data {
+		do(t, s.Pair, "start", n)
+	}
+	for _, n := range vmpair.Data {
+		line, err := s.Line(within(t, seenBound), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		screen, err := line.Await(within(t, bootBound), "Une autre machine du réseau se présente comme ce nœud")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("in the place of %s:\n%s", n, screen)
+	}
 }
