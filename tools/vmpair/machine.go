@@ -29,11 +29,11 @@ type Alone struct {
 	Disk string // its image; the machine writes into a copy that is forgotten
 	Code string // firmware; empty: Code
 	Vars string // where its variables begin; empty: Vars
-	// How the disk is connected, and the cards; empty: as in the lab.
-	DiskDevices []string // the last one takes the drive
-	Cards       string
-	NoWatchdog  bool
-	Clock       string // of -rtc base=; empty: utc
+	// Beside is a second disk, behind a controller (a device of QEMU) that takes SCSI disks.
+	Beside, Controller string
+	Cards              string // model of the card; empty: as in the lab
+	NoWatchdog         bool
+	Clock              string // of -rtc base=; empty: utc
 }
 
 // Machine is a running one.
@@ -114,15 +114,9 @@ func (a Alone) args(dir, vars, acc string) []string {
 	if !a.NoWatchdog {
 		args = append(args, "-device", "i6300esb")
 	}
-	devices := a.DiskDevices
-	if len(devices) == 0 {
-		devices = []string{"virtio-blk-pci"}
-	}
-	for i, d := range devices {
-		if i == len(devices)-1 {
-			d += ",drive=disk,bootindex=0"
-		}
-		args = append(args, "-device", d)
+	args = append(args, "-device", "virtio-blk-pci,drive=disk,bootindex=0")
+	if a.Beside != "" {
+		args = append(args, "-drive", "if=none,id=beside,format=raw,snapshot=on,file="+a.Beside, "-device", a.Controller, "-device", "scsi-hd,drive=beside")
 	}
 	return args
 }

@@ -126,7 +126,11 @@ func TestHardwareThatIsMissing(t *testing.T) {
 		once(t, m)
 	})
 	t.Run("a disk controller without a driver", func(t *testing.T) {
-		m := alone(t, vmpair.Alone{Disk: file, DiskDevices: []string{"pvscsi", "scsi-hd"}})
+		// The firmware has no driver either: it starts from a stick with nothing but the
+		// ESP on it.
+		stick := disk(t, file, 0)
+		onlyESP(t, stick)
+		m := alone(t, vmpair.Alone{Disk: stick, Beside: file, Controller: "lsi53c895a"})
 		t.Log(shows(t, m, "Partitions du disque", "ÉCHEC, réessai", "beffroi-state"))
 		once(t, m)
 		wayOn(t, m)

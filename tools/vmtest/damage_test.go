@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"beffroi.dev/pkg/host/layout"
@@ -36,6 +37,28 @@ func part(t *testing.T, file string, kind layout.GUID) layout.Partition {
 		t.Fatal("the image lacks a partition")
 	}
 	return p
+}
+
+// onlyESP takes every other partition out of a disk's table.
+func onlyESP(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := layout.Read(f, st.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	table.Partitions = slices.DeleteFunc(table.Partitions, func(p layout.Partition) bool { return p.Type != layout.TypeESP })
+	if err := table.Write(f); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // put writes bytes into a disk.
