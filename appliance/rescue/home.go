@@ -43,7 +43,8 @@ func early(m *Model) bool {
 	}
 	for _, p := range m.snap.Boot.Phases {
 		if p.Name == "identity" {
-			return p.State == "waiting" || p.State == "running" && p.Error == ""
+			// A seed that is refused is no missing configuration: the table says why.
+			return p.State == "waiting" || p.State == "running" && p.Error == "" || p.State == "failed" && p.Error != ""
 		}
 	}
 	return booting(m.snap.Boot)

@@ -130,7 +130,7 @@ var states = map[string]func(*Snapshot){
 	},
 	"unpaired": func(s *Snapshot) {
 		s.Boot = booted("waiting")
-		s.Boot.Phases[8].State, s.Boot.Phases[8].Error = "failed", "this node belongs to no pair yet"
+		s.Boot.Phases[8].State = "failed"
 		s.Pair, s.Pairing, s.Net.Service, s.Services = Pair{}, Pairing{Known: true}, "", nil
 	},
 	"nothing": func(s *Snapshot) {
