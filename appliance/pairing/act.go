@@ -107,7 +107,7 @@ func (e *Engine) working() bool {
 // Begin takes what a person decided. A service address without the length of its
 // network takes that of the network of this node in which it lies.
 func (e *Engine) Begin(r Request) error {
-	r, err := place(r, e.around())
+	r, err := place(r, e.cfg.Networks())
 	if err != nil {
 		return err
 	}

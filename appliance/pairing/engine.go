@@ -43,6 +43,8 @@ type Config struct {
 	Store   string // path of a node's store
 	// About completes what a node tells of itself now: network and store.
 	About func(*About)
+	// Networks are this machine's IPv4 networks; nil: the kernel is asked.
+	Networks func() []netip.Prefix
 	// Shown is called when the code changes: a witness has no screen. May be nil.
 	Shown func(code string)
 }
@@ -69,7 +71,6 @@ type Engine struct {
 	ended   chan struct{} // closed when this member is founded
 	once    sync.Once
 	todo    chan act
-	around  func() []netip.Prefix
 
 	journal sync.Mutex // one durable act at a time
 
@@ -92,11 +93,14 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 	if c.Listen == "" {
 		c.Listen = fmt.Sprintf(":%d", Port)
 	}
+	if c.Networks == nil {
+		c.Networks = networks
+	}
 	f, replica, err := openFolder(c.Dir, c.Store)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: c, log: log.With("room", "pairing"), folder: f, replica: replica, ended: make(chan struct{}), todo: make(chan act, 1), around: networks, founders: map[string]bool{}}
+	e := &Engine{cfg: c, log: log.With("room", "pairing"), folder: f, replica: replica, ended: make(chan struct{}), todo: make(chan act, 1), founders: map[string]bool{}}
 	e.hearing = &hearing{log: e.log, self: e.beacon, deaf: c.Kind == cluster.KindWitness}
 	kept, err := f.Kept()
 	if err != nil {

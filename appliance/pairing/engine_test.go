@@ -35,6 +35,7 @@ func newBox(t *testing.T, k cluster.Kind) *box {
 	}
 	_ = l.Close()
 	b := &box{t: t, cfg: Config{Dir: config.Dir(t.TempDir()), Kind: k, Release: "1", Listen: l.Addr().String()}}
+	b.cfg.Networks = func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.0.0.3/24")} }
 	if k == cluster.KindNode {
 		b.cfg.Store = filepath.Join(string(b.cfg.Dir), "store")
 		b.cfg.About = func(a *About) {
@@ -51,7 +52,6 @@ func (b *box) start() *box {
 	if b.e, err = New(b.cfg, slog.New(slog.DiscardHandler)); err != nil {
 		b.t.Fatal(err)
 	}
-	b.e.around = func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.0.0.3/24")} }
 	ctx, cancel := context.WithCancel(b.t.Context())
 	var once sync.Once
 	e, done := b.e, make(chan error, 1)
