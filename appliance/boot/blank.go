@@ -82,6 +82,9 @@ func (s *system) found(ctx context.Context) error {
 	if err := s.newEngine(); err != nil {
 		return err
 	}
+	if err := unix.Sethostname([]byte(blankHost)); err != nil {
+		return fmt.Errorf("host name: %w", err)
+	}
 	cfg, err := s.blankNetwork()
 	if err != nil {
 		return err

@@ -95,6 +95,9 @@ func (e *Engine) say(s Step, member string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.act.step, e.act.member = s, member
+	if s == StepPreparing {
+		e.act.at = member // should it fail, it is about this one
+	}
 	e.log.Info("founding", "step", s, "member", member)
 }
 
@@ -290,7 +293,6 @@ func (e *Engine) work(ctx context.Context) error {
 			e.mu.Lock()
 			e.act.working = false
 			if e.act.fault = AsFault(err, Disk); err != nil {
-				e.act.at = e.act.member
 				e.log.Error("the founding has failed", "cause", err)
 			}
 			e.mu.Unlock()

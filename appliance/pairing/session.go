@@ -84,7 +84,8 @@ func dial(ctx context.Context, key ed25519.PrivateKey, addresses []string) (*ses
 		if err == nil {
 			return s, a, nil
 		}
-		faults = append(faults, err, c.Close())
+		_ = c.Close()
+		faults = append(faults, err)
 	}
 	return nil, "", fault(Unreachable, strings.Join(addresses, " "), "("+strings.ReplaceAll(errors.Join(faults...).Error(), "\n", "; ")+")")
 }

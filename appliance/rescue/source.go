@@ -171,6 +171,24 @@ func (s *System) boot() (b Boot) {
 	return b
 }
 
+// cardOfLan is the card behind the lan's bridge.
+const cardOfLan = "lan-card"
+
+// role is what a link is for, by the mark that init gave it (pkg/host/netcfg); a link
+// without one keeps its name.
+func role(link string) string {
+	b, _ := os.ReadFile(filepath.Join("/sys/class/net", link, "ifalias")) // gone: no mark
+	switch mark := strings.TrimSpace(string(b)); mark {
+	case "beffroi:bridge", "beffroi:vlan":
+		return "lan"
+	case "beffroi:lan":
+		return cardOfLan
+	case "beffroi:fibre1", "beffroi:fibre2":
+		return strings.TrimPrefix(mark, "beffroi:")
+	}
+	return link
+}
+
 // net lists the ports, those with a role first.
 func (s *System) net(paired bool) (n Net) {
 	all, err := net.Interfaces()
@@ -182,7 +200,7 @@ func (s *System) net(paired bool) (n Net) {
 		if i.Flags&net.FlagLoopback != 0 || strings.HasPrefix(i.Name, "tap") {
 			continue
 		}
-		p := Port{Name: i.Name, Up: i.Flags&net.FlagRunning != 0}
+		p := Port{Name: role(i.Name), Up: i.Flags&net.FlagRunning != 0}
 		var local []netip.Prefix
 		addresses, _ := i.Addrs() // of a port that has just gone: none
 		for _, a := range addresses {
@@ -197,17 +215,20 @@ func (s *System) net(paired bool) (n Net) {
 			p.Addresses = local
 		}
 		// What has neither a cable nor an address is the kernel's own affair.
+		if p.Name == cardOfLan { // the bridge speaks for it
+			continue
+		}
 		if len(p.Addresses) > 0 || !notThere(filepath.Join("/sys/class/net", i.Name, "device")) {
 			n.Ports = append(n.Ports, p)
 		}
 	}
-	role := func(p Port) int {
+	order := func(p Port) int {
 		if i := slices.Index([]string{"lan", "fibre1", "fibre2"}, p.Name); i >= 0 {
 			return i
 		}
 		return 9
 	}
-	slices.SortStableFunc(n.Ports, func(a, b Port) int { return cmp.Compare(role(a), role(b)) })
+	slices.SortStableFunc(n.Ports, func(a, b Port) int { return cmp.Compare(order(a), order(b)) })
 	n.Ports = n.Ports[:min(len(n.Ports), maxPorts)]
 	n.Gateway = gateway()
 	return n
