@@ -1,12 +1,10 @@
 package initramfs
 
-import "fmt"
+import (
+	"fmt"
 
-// Users of the services; the numbers are part of the format of the state partition.
-var users = []struct {
-	name string
-	id   int
-}{{"root", 0}, {"beffroi-citizen", 200}, {"beffroi-console", 201}, {"beffroi-vm", 202}}
+	"beffroi.dev/pkg/host/account"
+)
 
 // Programs are our parts of an appliance, as files.
 type Programs struct {
@@ -16,21 +14,16 @@ type Programs struct {
 
 // Skeleton is the root folder around the programs.
 func Skeleton(p Programs, release, mke2fs []byte) []Entry {
-	passwd, group := "", ""
-	for _, u := range users {
-		home := "/"
-		passwd += fmt.Sprintf("%s:x:%d:%d::%s:/beffroi/bin/sh\n", u.name, u.id, u.id, home)
-		group += fmt.Sprintf("%s:x:%d:\n", u.name, u.id)
-	}
 	entries := []Entry{
 		Program("init", p.Init),
 		Program("beffroi/bin/beffroi", p.Beffroi),
 		Program("beffroi/bin/beffroictl", p.Beffroictl),
+		Link("beffroi/bin/modprobe", "beffroi"), // what the kernel calls when it wants a module
 		device("dev/console", 0o600, 5, 1), device("dev/null", 0o666, 1, 3),
 		Folder("proc", 0o555), Folder("sys", 0o555), Folder("run", 0o755), Folder("state", 0o700),
 		Folder("tmp", 0o1777), Folder("usr", 0o755),
 		Link("lib", "usr/lib"), Link("lib64", "usr/lib64"), Link("bin", "usr/bin"), Link("sbin", "usr/sbin"),
-		File("etc/passwd", []byte(passwd)), File("etc/group", []byte(group)),
+		File("etc/passwd", account.Passwd("/beffroi/bin/sh")), File("etc/group", account.Group()),
 		File("etc/hostname", []byte("beffroi\n")), File("etc/os-release", release),
 		File("etc/nsswitch.conf", []byte("passwd: files\ngroup: files\nhosts: files dns\n")),
 		File("etc/hosts", []byte("127.0.0.1 localhost\n::1 localhost\n")),
