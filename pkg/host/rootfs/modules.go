@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,7 +70,8 @@ func (m *Modules) readAliases(r io.Reader) error {
 	s := bufio.NewScanner(r)
 	for s.Scan() {
 		if w := strings.Fields(s.Text()); len(w) == 3 && w[0] == "alias" {
-			m.aliases[bus(w[1])] = append(m.aliases[bus(w[1])], alias{w[1], plain(w[2])})
+			pattern := plainPattern(w[1])
+			m.aliases[bus(pattern)] = append(m.aliases[bus(pattern)], alias{pattern, plain(w[2])})
 		}
 	}
 	return s.Err()
@@ -127,12 +130,90 @@ func finit(file string) error {
 // For names the modules that drive a device, by its modalias.
 func (m *Modules) For(modalias string) []string {
 	var names []string
-	for _, a := range m.aliases[bus(modalias)] {
-		if ok, err := path.Match(a.pattern, modalias); err == nil && ok {
+	want := plain(modalias)
+	for _, a := range m.aliases[bus(want)] {
+		if ok, err := path.Match(a.pattern, want); err == nil && ok {
 			names = append(names, a.name)
 		}
 	}
 	return names
+}
+
+// Request loads what the kernel asks for: a module by its name, or those with an
+// alias of that name.
+func (m *Modules) Request(name string) error {
+	if _, ok := m.known[plain(name)]; ok {
+		return m.Load(name)
+	}
+	names := m.For(name)
+	if len(names) == 0 {
+		return fmt.Errorf("%.100q: %w", name, ErrNoModule)
+	}
+	var faults []error
+	for _, n := range names {
+		faults = append(faults, m.Load(n))
+	}
+	return errors.Join(faults...)
+}
+
+// plainPattern is plain for a pattern, in whose brackets a dash means a range.
+func plainPattern(p string) string {
+	inside := false
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case '[', ']':
+			inside = r == '['
+		case '-':
+			if !inside {
+				return '_'
+			}
+		}
+		return r
+	}, p)
+}
+
+// Hotplug loads the modules of devices that appear, looking every so often until ctx
+// ends. Devices that were there at its start are Coldplug's.
+func (m *Modules) Hotplug(ctx context.Context, bus string, every time.Duration, tell func(device string, err error)) {
+	known := deviceNames(bus)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := deviceNames(bus)
+		for d := range now {
+			if known[d] {
+				continue
+			}
+			b, err := os.ReadFile(filepath.Join(bus, d, "modalias"))
+			if err != nil {
+				continue // it needs no module, or has gone again
+			}
+			for _, name := range m.For(strings.TrimSpace(string(b))) {
+				if !m.loaded[name] {
+					tell(d, m.Load(name))
+				}
+			}
+		}
+		known = now
+	}
+}
+
+// deviceNames lists the devices of all buses below a folder, as pci/devices/NAME.
+func deviceNames(bus string) map[string]bool {
+	all := map[string]bool{}
+	buses, _ := os.ReadDir(bus) // none can be read: none is known
+	for _, b := range buses {
+		devices, _ := os.ReadDir(filepath.Join(bus, b.Name(), "devices"))
+		for _, d := range devices {
+			all[filepath.Join(b.Name(), "devices", d.Name())] = true
+		}
+	}
+	return all
 }
 
 // Coldplug loads the modules of every device below root (/sys/devices) and

@@ -1,11 +1,14 @@
 package rootfs
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -80,6 +83,60 @@ func TestDevicesFindTheirModules(t *testing.T) {
 	slices.Sort(*given)
 	if want := []string{"e1000e.ko", "lid.ko", "nvme-core.ko", "nvme.ko"}; !slices.Equal(*given, want) {
 		t.Errorf("loaded %v; want %v", *given, want)
+	}
+}
+
+func TestTheKernelAsksByNameOrAlias(t *testing.T) {
+	m, given := modules(t, "nft_objref nft_objref.ko nf_tables\nnf_tables nf_tables.ko\nmacvtap macvtap.ko\n",
+		"alias nft-expr-objref nft_objref\nalias rtnl-link-macvtap macvtap\nalias of:N*T*Cfoo,[a-c]-bar macvtap\n")
+	for _, name := range []string{"nft-expr-objref", "rtnl_link_macvtap"} {
+		if err := m.Request(name); err != nil {
+			t.Error(err)
+		}
+	}
+	if want := []string{"nf_tables.ko", "nft_objref.ko", "macvtap.ko"}; !slices.Equal(*given, want) {
+		t.Errorf("loaded %v; want %v", *given, want)
+	}
+	if got := m.For("of:NxTyCfoo,b-bar"); !slices.Equal(got, []string{"macvtap"}) {
+		t.Errorf("a pattern with a range finds %v", got)
+	}
+	for _, name := range []string{"fs-nothing", "../../etc/passwd", ""} {
+		if err := m.Request(name); !errors.Is(err, ErrNoModule) {
+			t.Errorf("Request(%q) = %v; want ErrNoModule", name, err)
+		}
+	}
+}
+
+func TestADeviceThatAppearsGetsItsModule(t *testing.T) {
+	m, given := modules(t, "nvme nvme.ko\ne1000e e1000e.ko\n", "alias pci:v1* e1000e\nalias pci:v2* nvme\n")
+	bus := folder(t, map[string]string{"pci/devices/0000:00:02.0/modalias": "pci:v1\n", "usb/devices/1-1/idle": ""})
+	ctx, cancel := context.WithCancel(t.Context())
+	told, ended := make(chan string, 10), make(chan struct{})
+	go func() {
+		defer close(ended)
+		m.Hotplug(ctx, bus, time.Millisecond, func(device string, err error) { told <- device })
+	}()
+	time.Sleep(20 * time.Millisecond)
+	disk := filepath.Join(bus, "pci/devices/0000:00:03.0")
+	if err := os.Mkdir(disk+".new", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(disk+".new/modalias", []byte("pci:v2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(disk+".new", disk); err != nil { // a device is there whole
+		t.Fatal(err)
+	}
+	var first string
+	select {
+	case first = <-told:
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing was told")
+	}
+	cancel()
+	<-ended
+	if !strings.HasPrefix(first, "pci/devices/0000:00:03.0") || !slices.Equal(*given, []string{"nvme.ko"}) {
+		t.Errorf("device %s, modules %v", first, *given)
 	}
 }
 
