@@ -15,9 +15,7 @@ import (
 	"time"
 
 	"beffroi.dev/appliance/config"
-	"beffroi.dev/appliance/parent"
 	"beffroi.dev/pkg/host/netcfg"
-	"beffroi.dev/pkg/host/netcfg/serviceaddr"
 	"beffroi.dev/pkg/host/rootfs"
 	"beffroi.dev/pkg/task"
 )
@@ -89,19 +87,6 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 	}
 	s.feeder.disarm()
 	return errors.Join(tasks.Stop(stopBound), halt(end.what()))
-}
-
-// services runs until the machine is to end. It begins where the phases end: when
-// init is started again after it was killed, it finds everything mounted.
-func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
-	s.feeder.watch()
-	s.finishFounding()
-	return parent.Run(ctx, parent.Config{
-		Dir: s.dir, Binary: c.Binary, Has: c.Has,
-		DropAddress: serviceaddr.Stale,
-		Alive:       func(ok bool) { s.feeder.beat(&s.feeder.loop, ok) },
-		Fenced:      func(ok bool) { s.feeder.beat(&s.feeder.fence, ok) },
-	}, s.node, func() { seq.SetReady(uptime()) }, s.log)
 }
 
 // logTo opens init's log in memory, or falls back to the console.

@@ -24,6 +24,7 @@ import (
 	"beffroi.dev/board/catalog"
 	"beffroi.dev/pkg/host/layout"
 	"beffroi.dev/pkg/host/netcfg"
+	"beffroi.dev/pkg/host/pstore"
 	"beffroi.dev/pkg/host/rootfs"
 	"beffroi.dev/pkg/host/watchdog"
 	"beffroi.dev/pkg/task"
@@ -33,6 +34,7 @@ import (
 const (
 	statePath  = "/state"
 	moduleRoot = "/modules"
+	modprobe   = "/beffroi/bin/modprobe"
 	userland   = "/usr.squashfs"
 	classBlock = "/sys/class/block"
 	microcode  = "/kernel"
@@ -85,6 +87,9 @@ func (s *system) mounts(context.Context) (string, error) {
 	if err := os.RemoveAll(microcode); err != nil {
 		return "", fmt.Errorf("free the microcode: %w", err)
 	}
+	if err := harden(); err != nil {
+		s.log.Error("the kernel is less strict than it should be", "cause", err)
+	}
 	return "", nil
 }
 
@@ -134,6 +139,10 @@ func (s *system) loadModules(context.Context) (string, error) {
 	}
 	faults = append(faults, s.modules.Coldplug("/sys/devices")...)
 	faults = append(faults, rootfs.MountAll(rootfs.Kernel())) // some file systems are modules
+	// What the kernel asks for later, and devices that appear later.
+	if err := os.WriteFile("/proc/sys/kernel/modprobe", []byte(modprobe), 0); err != nil {
+		faults = append(faults, fmt.Errorf("the kernel cannot ask for modules: %w", err))
+	}
 	// A driver that is missing or does not load is told, and the boot goes on: what
 	// needs it says so by itself.
 	return "", errors.Join(faults...)
@@ -254,10 +263,24 @@ func (s *system) mountState(ctx context.Context) (string, error) {
 	if err := rootfs.MountAll([]rootfs.Mount{{Source: "run", Target: s.dir.Run(), Type: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_NODEV, Data: "mode=0700,size=64m"}}); err != nil {
 		return "", err
 	}
+	note := s.lastKernel()
 	if made {
-		return "made on a blank partition", nil
+		note = strings.TrimSpace("made on a blank partition " + note)
 	}
-	return "", nil
+	return note, nil
+}
+
+// lastKernel keeps what a kernel that died left behind, beside the logs, and says so.
+func (s *system) lastKernel() string {
+	d, err := pstore.Collect("/sys/fs/pstore", filepath.Join(s.dir.Logs(), "kernel"), time.Now())
+	if err != nil {
+		s.log.Error("the last kernel's messages", "cause", err)
+	}
+	if d.Records == 0 {
+		return ""
+	}
+	s.log.Error("the last kernel died", "records", d.Records, "words", d.Words, "kept", s.dir.Logs()+"/kernel")
+	return fmt.Sprintf("the last kernel died: %s (logs/kernel)", d.Words)
 }
 
 // identity finds who this node is: its own configuration, a seed's, or that of the

@@ -99,8 +99,10 @@ func (d Dir) Vote() string              { return filepath.Join(string(d), "vote"
 func (d Dir) Guests() string            { return filepath.Join(string(d), "vm") }
 func (d Dir) Uploads() string           { return filepath.Join(string(d), "uploads") }
 func (d Dir) Logs() string              { return filepath.Join(string(d), "logs") }
-func (d Dir) Cables() string            { return filepath.Join(d.Run(), "cables.json") } // what init sees of them; status.LoadCables
-func (d Dir) Clock() string             { return filepath.Join(d.Run(), "clock.json") }  // what init did to it; status.LoadClock
+func (d Dir) Cables() string            { return filepath.Join(d.Run(), "cables.json") }   // what init sees of them; status.LoadCables
+func (d Dir) Clock() string             { return filepath.Join(d.Run(), "clock.json") }    // what init did to it; status.LoadClock
+func (d Dir) Services() string          { return filepath.Join(d.Run(), "services.json") } // what init says of them; status.LoadServices
+func (d Dir) Own(service string) string { return filepath.Join(string(d), service) }       // what nobody else touches
 func (d Dir) Run() string               { return filepath.Join(string(d), "run") }
 func (d Dir) Socket(name string) string { return filepath.Join(d.Run(), name+".sock") } // init, node, block, nbd, vm, citizen, console
 

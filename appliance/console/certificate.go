@@ -24,7 +24,11 @@ import (
 // certificate reads the console's own certificate, or makes it, and tells its
 // SHA-256 fingerprint, by which a person recognises it.
 func certificate(dir config.Dir, name, listen string) (tls.Certificate, string, error) {
-	crt, key := filepath.Join(string(dir), "console.crt"), filepath.Join(string(dir), "console.key")
+	own := dir.Own("console")
+	if err := os.MkdirAll(own, 0o700); err != nil {
+		return tls.Certificate{}, "", fmt.Errorf("certificate: %w", err)
+	}
+	crt, key := filepath.Join(own, "console.crt"), filepath.Join(own, "console.key")
 	if _, err := os.Stat(crt); errors.Is(err, os.ErrNotExist) {
 		if err := makeCertificate(crt, key, name, listen); err != nil {
 			return tls.Certificate{}, "", fmt.Errorf("make certificate: %w", err)

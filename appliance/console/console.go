@@ -10,13 +10,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"beffroi.dev/appliance/api"
 	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/pkg/task"
 )
 
@@ -132,7 +132,7 @@ func (c *Console) serveAPI(w http.ResponseWriter, r *http.Request) {
 
 // Run serves the console of a node until ctx ends: over HTTPS, and the API also on
 // the socket of the node's own operators.
-func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Control, ready func(), log *slog.Logger) error {
+func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Control, sockets *socket.Set, ready func(), log *slog.Logger) error {
 	cfg := Config{Dir: dir, Self: n.Self, Name: n.Me().Name, QemuImg: n.Guests.QemuImg, Listen: n.Console.Listen}
 	c, err := New(cfg, ctl, log)
 	if err != nil {
@@ -142,11 +142,11 @@ func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Control, ready
 	if err != nil {
 		return errors.Join(err, c.Close())
 	}
-	l, err := net.Listen("tcp", cfg.Listen)
+	l, err := sockets.TCP(socket.Console, cfg.Listen)
 	if err != nil {
 		return errors.Join(fmt.Errorf("console address: %w", err), c.Close())
 	}
-	local, err := listenLocal(dir.Socket("console"))
+	local, err := sockets.Unix("console", dir.Socket("console"))
 	if err != nil {
 		return errors.Join(err, l.Close(), c.Close())
 	}
@@ -187,18 +187,4 @@ func (h handshakes) Handle(ctx context.Context, r slog.Record) error {
 		return nil
 	}
 	return h.Handler.Handle(ctx, r)
-}
-
-func listenLocal(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove old socket: %w", err)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("local socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("local socket: %w", err), l.Close())
-	}
-	return l, nil
 }

@@ -6,7 +6,7 @@
 // is: then it says so, and shows what it last knew with its age.
 //
 // It owns the sessions, the sign-in limits and a short history of write rates, all
-// in memory, and three files of the state folder: console.crt and console.key,
+// in memory, and three files of the state folder: console/console.crt and .key,
 // which it makes at the first start, and admin-password, which it only reads. What
 // it shows is status.Node of this node, never anything made up: a part that was not
 // reported lately is marked as old. What it does goes through package api, with its

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"beffroi.dev/appliance/socket"
 	"bufio"
 	"encoding/json"
 	"fmt"
@@ -183,7 +184,7 @@ func TestASwitchAsksTheBlockServiceForTheTwin(t *testing.T) {
 	r := newRig(t)
 	r.machine(false)
 	r.user("luc", cluster.RoleOperator)
-	l, err := listenLocal(r.dir.Socket("block"))
+	l, err := socket.Bind(r.dir.Socket("block"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +272,7 @@ func TestTheCertificateIsMadeOnce(t *testing.T) {
 	if err != nil || one != two {
 		t.Errorf("fingerprints %s and %s, %v", one, two, err)
 	}
-	if st, err := os.Stat(string(r.dir) + "/console.key"); err != nil || st.Mode().Perm() != 0o600 {
+	if st, err := os.Stat(r.dir.Own("console") + "/console.key"); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("the key: %v %v", st.Mode(), err)
 	}
 }

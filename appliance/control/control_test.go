@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"beffroi.dev/appliance/control"
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
@@ -105,11 +106,12 @@ func socketFolder(t *testing.T) string {
 	return d
 }
 
-func serve(t *testing.T, n *node, socket string) *control.Server {
-	s, err := control.Serve(t.Context(), socket, n, n, n, quiet())
+func serve(t *testing.T, n *node, path string) *control.Server {
+	l, err := socket.Bind(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := control.Serve(t.Context(), l, n, n, n, quiet())
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }

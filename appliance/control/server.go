@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 
@@ -63,12 +62,8 @@ type Server struct {
 	tasks   *task.Group
 }
 
-// Serve listens on the socket until Close, or until ctx ends.
-func Serve(ctx context.Context, socket string, v Votes, o Orders, r Reports, log *slog.Logger) (*Server, error) {
-	l, err := Listen(socket)
-	if err != nil {
-		return nil, err
-	}
+// Serve answers on the socket until Close, or until ctx ends. It owns l.
+func Serve(ctx context.Context, l net.Listener, v Votes, o Orders, r Reports, log *slog.Logger) *Server {
 	s := &Server{votes: v, orders: o, reports: r, log: log.With("room", "control"), tasks: task.New(ctx)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/state", s.state)
@@ -86,27 +81,11 @@ func Serve(ctx context.Context, socket string, v Votes, o Orders, r Reports, log
 	}
 	s.tasks.Go("control", func(context.Context) error {
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve %s: %w", socket, err)
+			return fmt.Errorf("serve the node's services: %w", err)
 		}
 		return nil
 	})
-	return s, nil
-}
-
-// Listen binds a unix socket for this user alone, in place of one that a former
-// life left behind.
-func Listen(socket string) (net.Listener, error) {
-	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("listen on %s: %w", socket, err)
-	}
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", socket, err)
-	}
-	if err := os.Chmod(socket, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("listen on %s: %w", socket, err), l.Close())
-	}
-	return l, nil
+	return s
 }
 
 // Done is closed when the server stops, by Close or because it had to.

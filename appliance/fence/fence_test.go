@@ -163,7 +163,7 @@ func TestAGuestDiesWhenRenewalsStop(t *testing.T) {
 	tasks := task.New(t.Context())
 	var citizen atomic.Int32
 	tasks.Go("watch", func(ctx context.Context) error {
-		return fence.Watch(ctx, d, timing, func() { citizen.Add(1) }, func(bool) {}, clock.System{}, quiet())
+		return fence.Watch(ctx, d, timing, nil, func() { citizen.Add(1) }, func(bool) {}, clock.System{}, quiet())
 	})
 	defer func() {
 		if err := tasks.Stop(5 * time.Second); err != nil {

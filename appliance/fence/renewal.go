@@ -131,7 +131,7 @@ func Keep(d config.Dir, r Renewal) error {
 		return fmt.Errorf("keep renewal: %w", err)
 	}
 	tmp := keptPath(d) + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+	if err := os.WriteFile(tmp, b, 0o644); err != nil { // the node service reads it as another user
 		return fmt.Errorf("keep renewal: %w", err)
 	}
 	if err := os.Rename(tmp, keptPath(d)); err != nil {

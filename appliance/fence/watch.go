@@ -11,6 +11,7 @@ import (
 
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/pkg/clock"
+	"beffroi.dev/pkg/host/account"
 	"beffroi.dev/pkg/host/supervise"
 	"beffroi.dev/pkg/quorum/lease"
 	"beffroi.dev/pkg/task"
@@ -30,18 +31,23 @@ const (
 )
 
 // Watch is init's side: it listens for renewals and executes the fences until
-// ctx ends. killCitizen must not block. beat is called at every look at the
+// ctx ends. voucher is the user of the node service, if it has one of its own.
+// killCitizen must not block. beat is called at every look at the
 // deadlines; false means that something that must be dead could not be killed.
-func Watch(ctx context.Context, d config.Dir, t lease.Timing, killCitizen func(), beat func(ok bool), clk clock.Clock, log *slog.Logger) error {
+func Watch(ctx context.Context, d config.Dir, t lease.Timing, voucher *account.ID, killCitizen func(), beat func(ok bool), clk clock.Clock, log *slog.Logger) error {
 	log = log.With("room", "fence")
-	conn, err := supervise.ListenDatagrams(d.Socket("init"))
+	group, users := 0, []uint32(nil)
+	if voucher != nil {
+		group, users = int(*voucher), []uint32{uint32(*voucher)}
+	}
+	conn, err := supervise.ListenDatagrams(d.Socket("init"), group)
 	if err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}
 	last, _ := Kept(d)
 	w := &watcher{dir: d, guard: NewGuard(t, last), clock: clk, log: log, killCitizen: killCitizen, beat: beat, renewals: make(chan Renewal)}
 	tasks := task.New(ctx)
-	tasks.Go("renewals", func(ctx context.Context) error { return w.hear(ctx, conn) })
+	tasks.Go("renewals", func(ctx context.Context) error { return w.hear(ctx, conn, users) })
 	tasks.Go("deadlines", w.keep)
 	<-tasks.Context().Done()
 	err = conn.Close()
@@ -65,12 +71,12 @@ type watcher struct {
 	passed      bool          // owned by keep
 }
 
-func (w *watcher) hear(ctx context.Context, conn *net.UnixConn) error {
+func (w *watcher) hear(ctx context.Context, conn *net.UnixConn, users []uint32) error {
 	buf := make([]byte, maxRenewal)
 	var bad uint64
 	var told time.Time
 	for {
-		d, err := supervise.ReadDatagram(conn, buf)
+		d, err := supervise.ReadDatagram(conn, buf, users...)
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return nil

@@ -31,6 +31,9 @@ type Config struct {
 	Self ident.Node
 	QEMU config.Guests
 
+	// Apart gives each VM's QEMU a user of its own; see pkg/host/account. It needs
+	// the right to start processes as others.
+	Apart        bool
 	Listener     net.Listener  // for the socket "vm"; nil: the service makes it
 	ShutdownWait time.Duration // for a guest to obey its power button; 90 s
 	OrderGrace   time.Duration // for an order to come for a guest that the vote lets run here; 5 s

@@ -11,6 +11,7 @@ import (
 
 	"beffroi.dev/pkg/guest/qemu"
 	"beffroi.dev/pkg/guest/vm"
+	"beffroi.dev/pkg/host/account"
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
 )
@@ -58,7 +59,7 @@ func (s *service) open(m *machine) {
 	m.record = r
 	m.vm, err = vm.Open(vm.Config{
 		Name: m.name, Dir: m.folder, Binary: s.cfg.QEMU.QEMU, UEFICode: s.cfg.QEMU.UEFICode, UEFIVars: s.cfg.QEMU.UEFIVars,
-		ShutdownWait: s.cfg.ShutdownWait, Cgroups: s.groups,
+		ShutdownWait: s.cfg.ShutdownWait, Cgroups: s.groups, Apart: s.cfg.Apart,
 	}, s.log)
 	if err != nil {
 		m.vm = nil
@@ -231,7 +232,18 @@ func (s *service) start(m *machine) {
 	}
 	m.record, m.fault = r, ""
 	spec := s.spec(v)
-	s.begin(m, Start, func(ctx context.Context) error { return m.vm.Start(ctx, spec) })
+	if !s.cfg.Apart {
+		s.begin(m, Start, func(ctx context.Context) error { return m.vm.Start(ctx, spec) })
+		return
+	}
+	s.begin(m, Start, func(ctx context.Context) error {
+		u, err := account.OfGuest(uint64(v.ID))
+		if err != nil {
+			return err
+		}
+		user := vm.User{ID: uint32(u), Group: uint32(u), Groups: []uint32{uint32(account.Disk), uint32(account.KVM)}}
+		return m.vm.StartAs(ctx, spec, user)
+	})
 }
 
 // spec is how a VM of the voted state is run here.

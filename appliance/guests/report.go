@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -76,7 +75,7 @@ func (s *service) parts() []status.VM {
 				p.State = string(vm.Failed)
 			}
 			if alive(st.State) {
-				p.QMP, p.Serial = filepath.Join(m.folder, "qmp.sock"), filepath.Join(m.folder, "serial.sock")
+				p.QMP, p.Serial = m.vm.Sockets()
 			}
 		}
 		if s.state != nil && p.PID == 0 {

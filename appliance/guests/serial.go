@@ -2,16 +2,15 @@ package guests
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"sync"
 	"time"
 
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/pkg/guest/vm"
 )
 
@@ -71,16 +70,9 @@ func (l *lines) leave(name string) {
 func (s *service) listen() error {
 	l := s.cfg.Listener
 	if l == nil {
-		path := s.cfg.Dir.Socket("vm")
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("listen: %w", err)
-		}
 		var err error
-		if l, err = net.Listen("unix", path); err != nil {
-			return fmt.Errorf("listen: %w", err)
-		}
-		if err := os.Chmod(path, 0o600); err != nil {
-			return errors.Join(fmt.Errorf("listen: %w", err), l.Close())
+		if l, err = socket.Bind(s.cfg.Dir.Socket("vm")); err != nil {
+			return err
 		}
 	}
 	mux := http.NewServeMux()

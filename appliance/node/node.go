@@ -12,6 +12,7 @@ import (
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/control"
 	"beffroi.dev/appliance/fence"
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/clock"
 	"beffroi.dev/pkg/ident"
@@ -63,7 +64,7 @@ type Service struct {
 
 // Run runs the node service until ctx ends, or until it cannot go on. ready is
 // called when the socket answers.
-func Run(ctx context.Context, dir config.Dir, cfg *config.Node, ready func(), log *slog.Logger) error {
+func Run(ctx context.Context, dir config.Dir, cfg *config.Node, sockets *socket.Set, ready func(), log *slog.Logger) error {
 	if cfg.Me().Kind != cluster.KindNode {
 		return errors.New("the witness has no node service, run the witness")
 	}
@@ -71,10 +72,11 @@ func Run(ctx context.Context, dir config.Dir, cfg *config.Node, ready func(), lo
 	if err != nil {
 		return err
 	}
-	server, err := control.Serve(ctx, dir.Socket("node"), s.votes, s.orders, s, log)
+	l, err := sockets.Unix("node", dir.Socket("node"))
 	if err != nil {
 		return errors.Join(err, s.node.Close())
 	}
+	server := control.Serve(ctx, l, s.votes, s.orders, s, log)
 	// The vote and the transport end after the loop has handed over leadership.
 	after := context.WithoutCancel(ctx)
 	s.node.Start(after)
@@ -184,7 +186,9 @@ func (s *Service) Status() status.Node {
 	if err == nil { // by hand there is no init that could have done anything
 		w.init = &clk
 	}
-	return compose(w)
+	n := compose(w)
+	n.Services, _ = status.LoadServices(s.dir.Services())
+	return n
 }
 
 // handOver gives leadership away before a planned stop, so that nobody waits for

@@ -12,8 +12,8 @@ import (
 	"net/http"
 	"time"
 
-	"beffroi.dev/appliance/control"
 	"beffroi.dev/appliance/pairing"
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/pkg/host/netcfg"
 	"beffroi.dev/pkg/task"
 )
@@ -74,8 +74,8 @@ type Desk interface {
 }
 
 // Serve answers on the socket until ctx ends.
-func Serve(ctx context.Context, socket string, d Desk, log *slog.Logger) error {
-	l, err := control.Listen(socket)
+func Serve(ctx context.Context, path string, d Desk, log *slog.Logger) error {
+	l, err := socket.Bind(path)
 	if err != nil {
 		return err
 	}

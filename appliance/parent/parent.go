@@ -7,13 +7,18 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/fence"
+	"beffroi.dev/appliance/rights"
+	"beffroi.dev/appliance/socket"
+	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/clock"
+	"beffroi.dev/pkg/host/account"
 	"beffroi.dev/pkg/host/supervise"
 	"beffroi.dev/pkg/quorum/cluster"
 	"beffroi.dev/pkg/quorum/lease"
@@ -40,9 +45,12 @@ type Config struct {
 	// that keeps the services, and by the one that executes the fence, which says
 	// false when something that must be dead is not. A watchdog hangs on them.
 	Alive, Fenced func(ok bool)
-	// DropAddress, if not nil, takes the service address off the node after the
-	// citizen service was killed by the fence. It must not block for long.
-	DropAddress func() error
+	// DropAddress, if not nil, takes the service address off the node: after the
+	// citizen service, process pid, was killed by the fence, or has stopped for good.
+	// It must not block for long.
+	DropAddress func(pid int) error
+	// Rights, if not nil, gives each service a user and bounds of its own.
+	Rights *rights.Plan
 }
 
 // Validate reports all faults.
@@ -58,18 +66,44 @@ func (c *Config) Validate() error {
 }
 
 // list makes the services of a node or of a witness.
-func (c *Config) list(kind cluster.Kind) []supervise.Service {
+func (c *Config) list(n *config.Node) []supervise.Service {
 	names := services
-	if kind == cluster.KindWitness {
+	if n.Me().Kind == cluster.KindWitness {
 		names = []string{"witness"}
 	}
 	var all []supervise.Service
 	for _, name := range names {
-		if c.Has(name) {
-			all = append(all, supervise.Service{Name: name, Path: c.Binary, Args: []string{name, "--dir", string(c.Dir)}, Limits: supervise.DefaultLimits()})
+		if !c.Has(name) {
+			continue
 		}
+		s := supervise.Service{Name: name, Path: c.Binary, Args: []string{name, "--dir", string(c.Dir)}, Limits: supervise.DefaultLimits()}
+		s.Sockets = c.sockets(name, n)
+		if c.Rights != nil {
+			c.Rights.Grant(&s)
+		}
+		all = append(all, s)
 	}
 	return all
+}
+
+// sockets are those that outlive a service's lives, so that nobody is refused while
+// it is started again.
+func (c *Config) sockets(service string, n *config.Node) []supervise.Socket {
+	var list []supervise.Socket
+	add := func(name, address string, quiet bool) {
+		if address != "" {
+			// On an appliance an address may come later, as the lan's by DHCP does.
+			list = append(list, supervise.Socket{Name: name, Network: "tcp", Address: address, Quiet: quiet, Free: c.Rights != nil})
+		}
+	}
+	switch service {
+	case citizen:
+		add(socket.CitizenOwn, n.Citizen.Listen, false)
+		add(socket.CitizenService, n.Citizen.Service, true)
+	case "console":
+		add(socket.Console, n.Console.Listen, false)
+	}
+	return list
 }
 
 // Run plays init until ctx ends, and returns when all services have stopped.
@@ -87,9 +121,24 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 		return err
 	}
 	defer lock.Close()
-	s, err := supervise.New(supervise.Config{
-		Services: c.list(n.Me().Kind), Notify: c.Dir.Socket("notify"), Logs: c.Dir.Logs(), Beat: func() { told(c.Alive, true) },
-	}, clock.System{}, log)
+	k := &keeper{cfg: &c, log: log}
+	sc := supervise.Config{
+		Services: c.list(n), Notify: c.Dir.Socket("notify"), Logs: c.Dir.Logs(), Beat: func() { told(c.Alive, true) }, Changed: k.changed,
+	}
+	var voucher *account.ID
+	if c.Rights != nil {
+		if err := c.Rights.Prepare(); err != nil {
+			log.Error("the services' rights are not as they should be", "cause", err)
+		}
+		node := rights.Voucher
+		sc.Restrict, sc.Speakers, voucher = true, int(rights.Speakers), &node
+	}
+	for i := range sc.Services {
+		if sc.Services[i].Name == citizen {
+			sc.Services[i].After = k.dropAddress
+		}
+	}
+	s, err := supervise.New(sc, clock.System{}, log)
 	if err != nil {
 		return err
 	}
@@ -97,7 +146,7 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 	tasks := task.New(context.WithoutCancel(ctx))
 	if n.Me().Kind == cluster.KindNode {
 		tasks.Go("fence", func(ctx context.Context) error {
-			return fence.Watch(ctx, c.Dir, timing, func() { c.endCitizen(s, log) }, func(ok bool) { told(c.Fenced, ok) }, clock.System{}, log)
+			return fence.Watch(ctx, c.Dir, timing, voucher, func() { s.KillNow(citizen); k.dropAddress() }, func(ok bool) { told(c.Fenced, ok) }, clock.System{}, log)
 		})
 	}
 	stop, cancel := context.WithCancel(ctx)
@@ -109,15 +158,36 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 	return nil
 }
 
-// endCitizen executes the fence of the service address.
-func (c *Config) endCitizen(s *supervise.Supervisor, log *slog.Logger) {
-	s.KillNow(citizen)
-	if c.DropAddress == nil {
+// keeper follows what the services do.
+type keeper struct {
+	cfg     *Config
+	log     *slog.Logger
+	citizen atomic.Int64 // the last process of that service
+}
+
+// dropAddress executes the fence of the service address.
+func (k *keeper) dropAddress() {
+	if k.cfg.DropAddress == nil {
 		return
 	}
-	if err := c.DropAddress(); err != nil {
-		log.Error("the service address cannot be taken off this node", "cause", err)
-		told(c.Fenced, false)
+	if err := k.cfg.DropAddress(int(k.citizen.Load())); err != nil {
+		k.log.Error("the service address cannot be taken off this node", "cause", err)
+		told(k.cfg.Fenced, false)
+	}
+}
+
+// changed keeps what the services do where the node service and the serial console
+// read it. A run folder that is full loses it, and nothing else.
+func (k *keeper) changed(all []supervise.Status) {
+	list := make([]status.Service, len(all))
+	for i, s := range all {
+		list[i] = status.Service{Name: s.Name, State: string(s.State), PID: s.PID, Failures: s.Failures, Said: s.Said, Last: s.Last}
+		if s.Name == citizen && s.PID != 0 {
+			k.citizen.Store(int64(s.PID))
+		}
+	}
+	if err := status.SaveServices(k.cfg.Dir.Services(), list); err != nil {
+		k.log.Warn("what the services do is not kept", "cause", err)
 	}
 }
 

@@ -15,26 +15,27 @@ import (
 
 // Node is one node as it sees itself and the others now.
 type Node struct {
-	Name    string     `json:"name"`
-	ID      ident.Node `json:"id"`
-	Kind    string     `json:"kind"` // node or witness
-	Site    string     `json:"site"`
-	Profile string     `json:"profile"` // of the timing
-	Time    time.Time  `json:"time"`
-	Votes   Votes      `json:"votes"`
-	Links   []Link     `json:"links"`
-	Store   *Store     `json:"store,omitempty"`   // of the block service
-	VMs     []VM       `json:"vms,omitempty"`     // of the vm service: those running here
-	Citizen *Citizen   `json:"citizen,omitempty"` // of the citizen service
-	Clock   *Clock     `json:"clock,omitempty"`   // of init: what it did to the clock
-	WrongMS int64      `json:"clock_wrong_ms"`    // to be added to this node's clock, by those of two others
-	Cables  []Cable    `json:"cables,omitempty"`  // of init: which cable is plugged where
-	Address bool       `json:"address"`           // this node holds the service address
-	Members []Member   `json:"members"`
-	Groups  []Group    `json:"groups"`   // as voted
-	AllVMs  []PlacedVM `json:"all_vms"`  // as voted
-	Events  []Event    `json:"events"`   // newest last
-	Problem []Problem  `json:"problems"` // what an operator should know, worst first
+	Name     string     `json:"name"`
+	ID       ident.Node `json:"id"`
+	Kind     string     `json:"kind"` // node or witness
+	Site     string     `json:"site"`
+	Profile  string     `json:"profile"` // of the timing
+	Time     time.Time  `json:"time"`
+	Votes    Votes      `json:"votes"`
+	Links    []Link     `json:"links"`
+	Store    *Store     `json:"store,omitempty"`    // of the block service
+	VMs      []VM       `json:"vms,omitempty"`      // of the vm service: those running here
+	Citizen  *Citizen   `json:"citizen,omitempty"`  // of the citizen service
+	Services []Service  `json:"services,omitempty"` // of init: the services of this node
+	Clock    *Clock     `json:"clock,omitempty"`    // of init: what it did to the clock
+	WrongMS  int64      `json:"clock_wrong_ms"`     // to be added to this node's clock, by those of two others
+	Cables   []Cable    `json:"cables,omitempty"`   // of init: which cable is plugged where
+	Address  bool       `json:"address"`            // this node holds the service address
+	Members  []Member   `json:"members"`
+	Groups   []Group    `json:"groups"`   // as voted
+	AllVMs   []PlacedVM `json:"all_vms"`  // as voted
+	Events   []Event    `json:"events"`   // newest last
+	Problem  []Problem  `json:"problems"` // what an operator should know, worst first
 }
 
 // Votes is the state of the vote as this voter sees it.

@@ -41,7 +41,11 @@ func openDevice(dir config.Dir, n *config.Node) (disk.Device, error) {
 
 // adopt makes sure that the device holds this node's replica.
 func adopt(dev disk.Device, dir config.Dir, want seglog.Identity) error {
-	marker := filepath.Join(string(dir), "store-made")
+	own := dir.Own("block")
+	if err := os.MkdirAll(own, 0o700); err != nil {
+		return fmt.Errorf("mark of the store: %w", err)
+	}
+	marker := filepath.Join(own, "store-made")
 	id, err := seglog.ReadIdentity(dev)
 	switch {
 	case errors.Is(err, seglog.ErrBlank):

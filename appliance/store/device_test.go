@@ -38,7 +38,10 @@ func TestWhichDevicesANodeTakes(t *testing.T) {
 				}
 			}
 			if tc.hadOne {
-				if err := mark(filepath.Join(string(dir), "store-made"), mine.Replica); err != nil {
+				if err := os.Mkdir(dir.Own("block"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := mark(filepath.Join(dir.Own("block"), "store-made"), mine.Replica); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -73,7 +76,7 @@ func TestASecondOwnerOfTheStoreIsToldWhoHoldsIt(t *testing.T) {
 	if _, err := openDevice(dir, n); !errors.Is(err, disk.ErrLocked) {
 		t.Errorf("second owner: %v; want ErrLocked", err)
 	}
-	if _, err := os.Stat(filepath.Join(string(dir), "store-made")); err != nil {
+	if _, err := os.Stat(filepath.Join(dir.Own("block"), "store-made")); err != nil {
 		t.Errorf("the first store left no mark: %v", err)
 	}
 }

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
 	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/pkg/block/frame"
 	"beffroi.dev/pkg/block/mirror"
 	"beffroi.dev/pkg/block/nbd"
@@ -65,7 +64,7 @@ func Timing(t lease.Timing) mirror.Timing {
 
 // Run runs the block service until ctx ends. ready is called when the volumes
 // can be served.
-func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, ready func(), log *slog.Logger) error {
+func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, sockets *socket.Set, ready func(), log *slog.Logger) error {
 	dev, err := openDevice(dir, n)
 	if err != nil {
 		return err
@@ -102,16 +101,16 @@ func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, re
 	if s.nbd, err = nbd.NewServer(nbd.Config{}, exports{s}, log); err != nil {
 		return err
 	}
-	return s.serve(ctx, ready)
+	return s.serve(ctx, sockets, ready)
 }
 
-func (s *Service) serve(ctx context.Context, ready func()) error {
+func (s *Service) serve(ctx context.Context, sockets *socket.Set, ready func()) error {
 	tasks := task.New(ctx)
-	listenNBD, err := listen(s.dir.Socket("nbd"))
+	listenNBD, err := sockets.Unix("nbd", s.dir.Socket("nbd"))
 	if err != nil {
 		return err
 	}
-	listenAPI, err := listen(s.dir.Socket("block"))
+	listenAPI, err := sockets.Unix("block", s.dir.Socket("block"))
 	if err != nil {
 		return err
 	}
@@ -143,20 +142,6 @@ func (s *Service) serve(ctx context.Context, ready func()) error {
 	_ = s.nbd.Close(bound)
 	_ = api.Shutdown(bound)
 	return tasks.Stop(stopBound)
-}
-
-func listen(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove old socket: %w", err)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		return nil, fmt.Errorf("socket %s: %w", path, err)
-	}
-	return l, nil
 }
 
 // watch hands each newer voted state to the engine.

@@ -2,6 +2,7 @@ package town
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -9,6 +10,38 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// listen begins to answer on the service address: on the socket that init handed
+// over, or on one of its own.
+func (t *Town) listen(ctx context.Context) (net.Listener, error) {
+	if t.quiet == nil {
+		return bind(ctx, t.node.Citizen.Service)
+	}
+	l, err := t.quiet.Listen()
+	if err != nil {
+		return nil, err
+	}
+	if err := newestWins(l.(*net.TCPListener)); err != nil {
+		return nil, errors.Join(fmt.Errorf("service address %s: %w", t.node.Citizen.Service, err), l.Close(), t.quiet.Silence())
+	}
+	return l, nil
+}
+
+// release ends that this node answers on the service address, also where a former
+// life of this process did. A process that only ends does not call it: its next
+// life answers those who wait meanwhile, and init's fence watches over that.
+func (t *Town) release() {
+	if t.quiet != nil {
+		if err := t.quiet.Silence(); err != nil {
+			t.log.Error("the service address is still listened on; init's fence will end it", "cause", err)
+		}
+	}
+	if t.addr != nil {
+		if err := t.addr.Drop(); err != nil {
+			t.log.Error("the service address cannot be given back; init's fence will", "cause", err)
+		}
+	}
+}
 
 // bind listens on the service address. Where the address is a loopback one (the
 // lab in process mode), a node that was frozen still holds its own listening

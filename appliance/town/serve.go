@@ -22,13 +22,18 @@ import (
 
 // run serves while the order says so, and lets go when it ends.
 func (t *Town) run(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for released := false; ctx.Err() == nil; {
 		t.mu.Lock()
 		wanted := t.order.Address && t.state != nil && t.state.Service.Group != 0
 		if !wanted {
 			t.cause = "the other node serves, or nobody does yet"
 		}
+		denied := t.ordered && !t.order.Address // not only unknown yet
 		t.mu.Unlock()
+		if denied && !released {
+			t.release() // a former life may have held it
+			released = true
+		}
 		if !wanted {
 			select {
 			case <-ctx.Done():
@@ -36,6 +41,7 @@ func (t *Town) run(ctx context.Context) error {
 			}
 			continue
 		}
+		released = false
 		if err := t.hold(ctx); err != nil && ctx.Err() == nil {
 			t.log.Warn("cannot serve citizens; trying again", "error", err)
 			t.mu.Lock()
@@ -83,17 +89,17 @@ func (t *Town) hold(ctx context.Context) error {
 		cancel()
 		_ = svc.Close() // it cannot write any more; recovery on the other node needs nothing of it
 	}()
+	defer func() {
+		if t.quiet == nil || ctx.Err() == nil {
+			t.release()
+		}
+	}()
 	if t.addr != nil {
 		if err := t.addr.Hold(ctx); err != nil {
 			return err
 		}
-		defer func() {
-			if err := t.addr.Drop(); err != nil {
-				t.log.Error("the service address cannot be given back; init's fence will", "error", err)
-			}
-		}()
 	}
-	l, err := bind(ctx, t.node.Citizen.Service)
+	l, err := t.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -167,7 +173,7 @@ func (t *Town) config() service.Config {
 	hall := casefile.Contact{Name: "Mairie de " + town, Address: "1 place de la République, " + town, Phone: "01 60 00 00 00", Email: "accueil@mairie.example"}
 	roads := casefile.Contact{Name: "Service voirie et éclairage", Address: "14 rue des Ateliers, " + town, Phone: "01 60 00 00 12", Email: "voirie@mairie.example"}
 	every := time.Duration(t.node.Citizen.FilingEveryMS) * time.Millisecond
-	return service.Config{Store: store.Config{Owner: t.node.Pair, RunDir: t.dir.Run()}, Web: web.Config{
+	return service.Config{Store: store.Config{Owner: t.node.Pair, RunDir: runFolder(t.dir)}, Web: web.Config{
 		FilingEvery: every, Town: town, Contact: hall, TrustedProxies: t.proxies(), Services: map[string]casefile.Contact{"voirie": roads}}}
 }
 

@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/control"
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/citizen/front"
 	"beffroi.dev/pkg/citizen/service"
@@ -46,32 +48,41 @@ type Town struct {
 	ctl   Controller
 	log   *slog.Logger
 	front *front.Front
-	block *http.Client // of the block service
-	addr  Address      // nil: binding is enough
+	block *http.Client  // of the block service
+	addr  Address       // nil: binding is enough
+	quiet *socket.Quiet // at the service address; nil: it is bound when it is held
 
-	mu    sync.Mutex // guards all below
-	state *cluster.State
-	order control.Order
-	open  *service.Service // while this node serves
-	cause string           // why it does not
-	kick  chan struct{}    // the order or the state changed
-	tell  chan struct{}    // something to report at once
+	mu      sync.Mutex // guards all below
+	state   *cluster.State
+	order   control.Order
+	ordered bool             // an order has come in this life
+	open    *service.Service // while this node serves
+	cause   string           // why it does not
+	kick    chan struct{}    // the order or the state changed
+	tell    chan struct{}    // something to report at once
 }
 
+// runFolder is the service's own part of the run folder.
+func runFolder(d config.Dir) string { return filepath.Join(d.Run(), "citizen") }
+
 // Run runs the citizen service until ctx ends. addr may be nil.
-func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, addr Address, ready func(), log *slog.Logger) error {
+func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, addr Address, sockets *socket.Set, ready func(), log *slog.Logger) error {
 	t := &Town{dir: dir, node: n, ctl: ctl, addr: addr, log: log, kick: make(chan struct{}, 1), tell: make(chan struct{}, 1), cause: "starting"}
+	t.quiet = sockets.Quiet(socket.CitizenService)
+	if err := os.MkdirAll(runFolder(dir), 0o700); err != nil {
+		return fmt.Errorf("run folder: %w", err)
+	}
 	t.block = unixClient(dir.Socket("block"))
 	var err error
 	if t.front, err = front.New(ctx, front.DefaultConfig(), t.target, log); err != nil {
 		return err
 	}
 	defer t.front.Close()
-	own, err := net.Listen("tcp", n.Citizen.Listen)
+	own, err := sockets.TCP(socket.CitizenOwn, n.Citizen.Listen)
 	if err != nil {
 		return fmt.Errorf("own address: %w", err)
 	}
-	local, err := listenUnix(dir.Socket("citizen"))
+	local, err := sockets.Unix("citizen", dir.Socket("citizen"))
 	if err != nil {
 		return err
 	}
@@ -105,17 +116,6 @@ func ignoreClosed(err error) error {
 		return nil
 	}
 	return err
-}
-
-func listenUnix(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove old socket: %w", err)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	return l, os.Chmod(path, 0o600)
 }
 
 func unixClient(path string) *http.Client {
@@ -155,7 +155,7 @@ func (t *Town) watchOrder(ctx context.Context) error {
 			continue
 		}
 		after = o.Serial
-		t.update(func() { t.order = o })
+		t.update(func() { t.order, t.ordered = o, true })
 	}
 	return nil
 }

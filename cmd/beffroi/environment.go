@@ -8,16 +8,20 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/pkg/task"
 )
 
@@ -37,7 +41,9 @@ type environment struct {
 	dir  config.Dir      // absolute
 	node *config.Node
 	log  *slog.Logger
-	has  func(command string) bool // of this program
+	// sockets that the parent handed over
+	sockets *socket.Set
+	has     func(command string) bool // of this program
 }
 
 // ready tells the parent.
@@ -81,12 +87,22 @@ func run(commands map[string]func(*environment) error, args []string, stderr io.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	e := &environment{ctx: ctx, dir: config.Dir(path), node: node, log: slog.New(slog.NewTextHandler(stderr, nil))}
+	e.sockets = socket.New(handed())
 	e.has = func(name string) bool { return commands[name] != nil }
 	if err := e.serve(command); err != nil {
 		e.log.Error("stopped", "command", name, "cause", err)
 		return exitFailed
 	}
 	return exitStopped
+}
+
+// handed takes the parent's sockets. Our own init cannot know the number of the
+// process that it is about to start, and writes 0.
+func handed() []*os.File {
+	if os.Getenv("LISTEN_PID") == "0" {
+		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
+	}
+	return activation.Files(true)
 }
 
 // serve runs the command, and tells the parent that it lives and that it stops.

@@ -19,6 +19,9 @@
 //	rescue    the console on the serial line, or on this terminal: --dir DIR
 //	          [--tty PATH]; it runs also where nothing else does
 //
+// Called as modprobe it loads modules of the running kernel from the image: the
+// kernel itself calls it so when it wants one.
+//
 // DIR is a state folder with config.json and key. Each command also runs by hand,
 // or under systemd, whose notify protocol it speaks. It stops in good order on
 // SIGTERM and SIGINT, and logs to its standard error.
@@ -27,7 +30,10 @@
 // command line or the configuration is wrong, and trying again does not help.
 package main
 
-import "os"
+import (
+	"os"
+	"path/filepath"
+)
 
 // commands are the parts of this program.
 var commands = map[string]func(*environment) error{
@@ -41,6 +47,9 @@ var commands = map[string]func(*environment) error{
 }
 
 func main() {
+	if filepath.Base(os.Args[0]) == "modprobe" {
+		os.Exit(runModprobe(os.Args[1:], os.Stderr))
+	}
 	if len(os.Args) > 1 && os.Args[1] == "rescue" {
 		os.Exit(runRescue(os.Args[2:], os.Stderr))
 	}

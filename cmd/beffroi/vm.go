@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"beffroi.dev/appliance/control"
 	"beffroi.dev/appliance/guests"
+	"beffroi.dev/pkg/host/account"
 )
 
 // runVM is ready once its socket is bound: finding the guests that live already
@@ -14,10 +17,14 @@ func runVM(e *environment) error {
 	if err := os.MkdirAll(e.dir.Run(), 0o700); err != nil {
 		return fmt.Errorf("make run folder: %w", err)
 	}
-	l, err := control.Listen(e.dir.Socket("vm"))
+	l, err := e.sockets.Unix("vm", e.dir.Socket("vm"))
 	if err != nil {
 		return err
 	}
+	apart := os.Getuid() == int(account.VM) // init has given this service its user, so guests get theirs
+	if apart {
+		unix.Umask(0o007) // what QEMU makes is for this service too
+	}
 	e.ready()
-	return guests.Run(e.ctx, guests.Config{Dir: e.dir, Self: e.node.Self, QEMU: e.node.Guests, Listener: l}, control.NewClient(e.dir.Socket("node")), e.log)
+	return guests.Run(e.ctx, guests.Config{Dir: e.dir, Self: e.node.Self, QEMU: e.node.Guests, Apart: apart, Listener: l}, control.NewClient(e.dir.Socket("node")), e.log)
 }

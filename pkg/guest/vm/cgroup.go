@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"beffroi.dev/pkg/host/cgroup"
 )
 
 // Cgroups is where VMs get control groups of their own. A nil or empty one gives
@@ -16,11 +18,19 @@ import (
 type Cgroups struct {
 	parents []string // one folder of the second version, or several of the first
 	owner   string   // part of the groups' names
+	unified bool     // of the second version: a process can be born there
+	beside  bool     // the groups lie beside this process's own, which may be killed as one
 }
+
+// ServiceGroup is the name of a control group that holds this program alone and is
+// killed with all that is in it. Groups of VMs then lie beside it.
+const ServiceGroup = "service"
 
 // Of gives the same places for the VMs of one owner, whose groups are then named
 // beffroi-vm-OWNER-NAME: two nodes on one machine have VMs of the same name.
-func (c *Cgroups) Of(owner string) *Cgroups { return &Cgroups{parents: c.parents, owner: owner + "-"} }
+func (c *Cgroups) Of(owner string) *Cgroups {
+	return &Cgroups{parents: c.parents, owner: owner + "-", unified: c.unified, beside: c.beside}
+}
 
 // DetectCgroups finds out, once for all VMs, whether this process may make control
 // groups below its own, and says so if not.
@@ -30,7 +40,12 @@ func DetectCgroups(log *slog.Logger) *Cgroups {
 		log.Info("guests get no control groups of their own", "cause", err)
 		return &Cgroups{}
 	}
-	c := &Cgroups{parents: writable(candidates("/sys/fs/cgroup", string(own)))}
+	list, unified := candidates("/sys/fs/cgroup", string(own))
+	c := &Cgroups{unified: unified}
+	if unified && filepath.Base(list[0]) == ServiceGroup {
+		list[0], c.beside = filepath.Dir(list[0]), true
+	}
+	c.parents = writable(list)
 	if !c.Enabled() {
 		log.Info("guests get no control groups of their own", "cause", "none is writable here")
 	}
@@ -39,7 +54,7 @@ func DetectCgroups(log *slog.Logger) *Cgroups {
 
 // candidates lists the folders of the groups that this process is in: the one of
 // version 2 if that is mounted as such, else those of version 1 that matter.
-func candidates(root, own string) []string {
+func candidates(root, own string) (list []string, isUnified bool) {
 	var unified string
 	var old []string
 	for _, line := range strings.Split(own, "\n") {
@@ -55,9 +70,9 @@ func candidates(root, own string) []string {
 		}
 	}
 	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil && unified != "" {
-		return []string{unified}
+		return []string{unified}, true
 	}
-	return old
+	return old, false
 }
 
 // writable keeps the folders in which a group can be made.
@@ -75,6 +90,26 @@ func writable(folders []string) []string {
 // Enabled tells whether VMs get any.
 func (c *Cgroups) Enabled() bool { return c != nil && len(c.parents) > 0 }
 
+// Beside tells that a VM without a group of its own would be killed with this
+// program.
+func (c *Cgroups) Beside() bool { return c != nil && c.beside }
+
+// birthplace makes the group of a VM and opens it, where a process can be born in
+// one; else nil.
+func (c *Cgroups) birthplace(name string) (*os.File, error) {
+	switch {
+	case c.Beside() && !c.Enabled():
+		return nil, errors.New("control group: none can be made beside that of this service")
+	case !c.Enabled() || !c.unified:
+		return nil, nil
+	}
+	g, err := cgroup.Make(c.folders(name)[0], cgroup.Bounds{})
+	if err != nil {
+		return nil, err
+	}
+	return g.File()
+}
+
 func (c *Cgroups) folders(name string) []string {
 	if c == nil {
 		return nil
@@ -86,8 +121,11 @@ func (c *Cgroups) folders(name string) []string {
 	return list
 }
 
-// enter puts a process into the groups of a VM.
+// enter puts a process that was not born there into the groups of a VM.
 func (c *Cgroups) enter(name string, pid int) error {
+	if c.Enabled() && c.unified {
+		return nil
+	}
 	for _, f := range c.folders(name) {
 		if err := os.Mkdir(f, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("control group: %w", err)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"beffroi.dev/pkg/guest/qemu"
 	"beffroi.dev/pkg/guest/qmp"
 )
@@ -137,7 +139,7 @@ func (d *driver) perform(ctx context.Context, r Request) {
 	switch r.Verb {
 	case Start:
 		d.active = r.ID
-		d.start(ctx, d.asked[r.ID].spec)
+		d.start(ctx, d.asked[r.ID].spec, d.asked[r.ID].user)
 	case ForceOff:
 		d.finish(d.active, ErrOvertaken)
 		if d.state.off() {
@@ -179,8 +181,8 @@ func (d *driver) command(ctx context.Context, f func(*qmp.Monitor, context.Conte
 }
 
 // start launches QEMU. What follows comes as events.
-func (d *driver) start(ctx context.Context, spec qemu.Spec) {
-	err := d.launch(spec)
+func (d *driver) start(ctx context.Context, spec qemu.Spec, u *User) {
+	err := d.launch(spec, u)
 	if err != nil {
 		if d.proc != nil {
 			_ = d.proc.kill() // its end is awaited below
@@ -195,9 +197,14 @@ func (d *driver) start(ctx context.Context, spec qemu.Spec) {
 	d.follow(ctx)
 }
 
-func (d *driver) launch(spec qemu.Spec) error {
+func (d *driver) launch(spec qemu.Spec, u *User) error {
+	if u != nil {
+		if err := d.v.dir.give(*u); err != nil {
+			return err
+		}
+	}
 	if spec.Firmware == qemu.UEFI {
-		if err := d.freshVars(); err != nil {
+		if err := d.freshVars(u); err != nil {
 			return err
 		}
 	}
@@ -205,7 +212,17 @@ func (d *driver) launch(spec qemu.Spec) error {
 	if err != nil {
 		return err
 	}
-	if d.proc, err = launch(d.v.cfg.Binary, args, d.v.dir); err != nil {
+	group, err := d.v.cfg.Cgroups.birthplace(d.v.cfg.Name)
+	if err != nil && d.v.cfg.Cgroups.Beside() {
+		return err // in the service's own group it would die with the service
+	}
+	if err != nil {
+		d.v.log.Warn("no control group for this guest", "cause", err)
+	}
+	if group != nil {
+		defer group.Close()
+	}
+	if d.proc, err = launch(d.v.cfg.Binary, args, d.v.dir, group, u); err != nil {
 		return err
 	}
 	if err := d.v.cfg.Cgroups.enter(d.v.cfg.Name, d.proc.pid); err != nil {
@@ -215,7 +232,7 @@ func (d *driver) launch(spec qemu.Spec) error {
 }
 
 // freshVars gives a VM its own copy of the firmware's variables, once.
-func (d *driver) freshVars() error {
+func (d *driver) freshVars(u *User) error {
 	path := d.v.dir.vars()
 	if _, err := os.Stat(path); err == nil {
 		return nil
@@ -224,8 +241,19 @@ func (d *driver) freshVars() error {
 	if err != nil {
 		return fmt.Errorf("firmware variables: %w", err)
 	}
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+	_ = os.Remove(path + ".new") // an attempt that was cut short, or something that QEMU put there
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o660)
+	if err != nil {
 		return fmt.Errorf("firmware variables: %w", err)
+	}
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("firmware variables: %w", err)
+	}
+	if u != nil {
+		if err := u.own(path + ".new"); err != nil {
+			return fmt.Errorf("firmware variables: %w", err)
+		}
 	}
 	return os.Rename(path+".new", path)
 }

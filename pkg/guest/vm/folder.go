@@ -16,16 +16,51 @@ import (
 	"beffroi.dev/pkg/guest/qemu"
 )
 
-// folder is a VM's state folder.
-type folder string
+// folder is a VM's state folder: the supervisor's own part, and that in which QEMU
+// makes and changes files. They are one, unless QEMU is another user: what names a
+// process to be killed must not be QEMU's to write.
+type folder struct{ own, live string }
 
-func (f folder) runFile() string   { return filepath.Join(string(f), "run.json") }
-func (f folder) lock() string      { return filepath.Join(string(f), "run.lock") }
-func (f folder) qmp() string       { return filepath.Join(string(f), "qmp.sock") }
-func (f folder) serial() string    { return filepath.Join(string(f), "serial.sock") }
-func (f folder) serialLog() string { return filepath.Join(string(f), "serial.log") }
-func (f folder) qemuLog() string   { return filepath.Join(string(f), "qemu.log") }
-func (f folder) vars() string      { return filepath.Join(string(f), "vars.fd") }
+func openFolder(c Config) (folder, error) {
+	f := folder{own: c.Dir, live: c.Dir}
+	if err := os.MkdirAll(f.own, 0o700); err != nil {
+		return f, fmt.Errorf("state folder: %w", err)
+	}
+	if c.Apart {
+		f.live = filepath.Join(c.Dir, "live")
+		if err := os.Chmod(f.own, 0o711); err != nil { // QEMU passes through
+			return f, fmt.Errorf("state folder: %w", err)
+		}
+	}
+	return f, nil
+}
+
+func (f folder) runFile() string   { return filepath.Join(f.own, "run.json") }
+func (f folder) lock() string      { return filepath.Join(f.own, "run.lock") }
+func (f folder) qemuLog() string   { return filepath.Join(f.own, "qemu.log") }
+func (f folder) oldSerial() string { return filepath.Join(f.own, "serial.log.1") }
+func (f folder) qmp() string       { return filepath.Join(f.live, "qmp.sock") }
+func (f folder) serial() string    { return filepath.Join(f.live, "serial.sock") }
+func (f folder) serialLog() string { return filepath.Join(f.live, "serial.log") }
+func (f folder) vars() string      { return filepath.Join(f.live, "vars.fd") }
+
+// give makes QEMU's part, for its user. What QEMU makes there gets the supervisor's
+// group.
+func (f folder) give(u User) error {
+	err := os.Mkdir(f.live, 0o700)
+	if err == nil {
+		err = os.Chmod(f.live, 0o770|os.ModeSetgid)
+	} else if errors.Is(err, os.ErrExist) {
+		err = nil
+	}
+	if err == nil {
+		err = u.own(f.live)
+	}
+	if err != nil {
+		return fmt.Errorf("folder of QEMU: %w", err)
+	}
+	return nil
+}
 
 // runVersion is the version of run.json.
 const runVersion = 1
@@ -140,7 +175,8 @@ func (f folder) lastWords() string {
 }
 
 func readTail(path string, n int64) ([]byte, error) {
-	file, err := os.Open(path)
+	// A link there would be QEMU's doing, to somebody else's file.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

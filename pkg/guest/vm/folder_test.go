@@ -55,14 +55,16 @@ func FuzzRunFile(f *testing.F) {
 func TestControlGroupsOfBothVersionsAreLookedFor(t *testing.T) {
 	own := "8:pids:/a\n4:memory:/m\n1:cpu,cpuacct:/c\n0::/u\nnonsense\n"
 	old := t.TempDir()
-	if diff := cmp.Diff([]string{old + "/pids/a", old + "/cpu,cpuacct/c"}, candidates(old, own)); diff != "" {
+	got, v2 := candidates(old, own)
+	if diff := cmp.Diff([]string{old + "/pids/a", old + "/cpu,cpuacct/c"}, got); diff != "" || v2 {
 		t.Errorf("version 1 (-want +got):\n%s", diff)
 	}
 	unified := t.TempDir()
 	if err := os.WriteFile(filepath.Join(unified, "cgroup.controllers"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{unified + "/u"}, candidates(unified, own)); diff != "" {
+	got, v2 = candidates(unified, own)
+	if diff := cmp.Diff([]string{unified + "/u"}, got); diff != "" || !v2 {
 		t.Errorf("version 2 (-want +got):\n%s", diff)
 	}
 	if got := writable([]string{filepath.Join(old, "absent"), old}); len(got) != 1 || got[0] != old {

@@ -19,9 +19,10 @@ type process struct {
 	child bool // of ours: its end is ours to collect
 }
 
-// launch starts a QEMU in a session of its own. It inherits the lock and writes
+// launch starts a QEMU in a session of its own, born in a control group if one is
+// given, and as a user if one is. It inherits the lock and writes
 // its output to a file; no other descriptor of ours reaches it.
-func launch(binary string, args []string, dir folder) (*process, error) {
+func launch(binary string, args []string, dir folder, group *os.File, u *User) (*process, error) {
 	path, err := exec.LookPath(binary)
 	if err != nil {
 		return nil, fmt.Errorf("start QEMU: %w", err)
@@ -42,9 +43,15 @@ func launch(binary string, args []string, dir folder) (*process, error) {
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}
 	defer null.Close()
+	sys := &syscall.SysProcAttr{Setsid: true}
+	if group != nil {
+		sys.UseCgroupFD, sys.CgroupFD = true, int(group.Fd())
+	}
+	if u != nil {
+		sys.Credential = &syscall.Credential{Uid: u.ID, Gid: u.Group, Groups: u.Groups}
+	}
 	p, err := os.StartProcess(path, append([]string{binary}, args...), &os.ProcAttr{
-		Dir: string(dir), Env: []string{"PATH=/usr/bin:/bin", "LANG=C"},
-		Files: []*os.File{null, out, out, lock}, Sys: &syscall.SysProcAttr{Setsid: true},
+		Dir: dir.live, Env: []string{"PATH=/usr/bin:/bin", "LANG=C"}, Files: []*os.File{null, out, out, lock}, Sys: sys,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start QEMU: %w", err)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // serialLog bounds the file that QEMU appends the guest's serial output to. QEMU
@@ -14,14 +16,13 @@ import (
 // survives. What the guest says in between the two is lost.
 type serialLog struct {
 	path string
+	past string // where its end goes
 	keep int64
 }
 
-func (s serialLog) old() string { return s.path + ".1" }
-
 // bound is called now and then.
 func (s serialLog) bound() error {
-	st, err := os.Stat(s.path)
+	st, err := os.Lstat(s.path)
 	if errors.Is(err, os.ErrNotExist) || err == nil && st.Size() <= 2*s.keep {
 		return nil
 	}
@@ -32,14 +33,18 @@ func (s serialLog) bound() error {
 	if err != nil {
 		return fmt.Errorf("bound serial log: %w", err)
 	}
-	tmp := s.old() + ".new"
+	tmp := s.past + ".new"
 	if err := os.WriteFile(tmp, b, 0o640); err != nil {
 		return fmt.Errorf("bound serial log: %w", err)
 	}
-	if err := os.Rename(tmp, s.old()); err != nil {
+	if err := os.Rename(tmp, s.past); err != nil {
 		return fmt.Errorf("bound serial log: %w", err)
 	}
-	if err := os.Truncate(s.path, 0); err != nil {
+	f, err := os.OpenFile(s.path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("bound serial log: %w", err)
+	}
+	if err := errors.Join(f.Truncate(0), f.Close()); err != nil {
 		return fmt.Errorf("bound serial log: %w", err)
 	}
 	return nil
@@ -52,7 +57,7 @@ func (s serialLog) tail() ([]byte, error) {
 		return nil, fmt.Errorf("read serial log: %w", err)
 	}
 	if int64(len(b)) < s.keep {
-		before, err := readTail(s.old(), s.keep-int64(len(b)))
+		before, err := readTail(s.past, s.keep-int64(len(b)))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("read serial log: %w", err)
 		}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"beffroi.dev/pkg/guest/qemu"
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/task"
@@ -28,6 +30,28 @@ type Config struct {
 	ShutdownWait time.Duration // for the guest to obey its power button; 90 s
 	SerialKeep   int64         // bytes of serial output; 256 KiB
 	Cgroups      *Cgroups      // nil: none
+	// Apart says that QEMU runs as a user of its own (StartAs). What it makes lies in
+	// the folder live then, in the group of this process, whose umask must let a group
+	// read and write.
+	Apart bool
+}
+
+// User is who a QEMU runs as.
+type User struct {
+	ID, Group uint32
+	Groups    []uint32 // beside that
+}
+
+// own makes a file the user's, unless it is; its group stays.
+func (u User) own(path string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return err
+	}
+	if st.Uid == u.ID {
+		return nil
+	}
+	return os.Lchown(path, int(u.ID), -1)
 }
 
 func (c Config) withDefaults() Config {
@@ -95,6 +119,7 @@ type VM struct {
 type ask struct {
 	verb  Verb
 	spec  qemu.Spec // of a start
+	user  *User     // of a start; nil: this process's own
 	reply chan error
 }
 
@@ -105,14 +130,15 @@ func Open(cfg Config, log *slog.Logger) (*VM, error) {
 		return nil, fmt.Errorf("VM %.60q: %w", cfg.Name, err)
 	}
 	cfg = cfg.withDefaults()
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("VM %s: state folder: %w", cfg.Name, err)
+	dir, err := openFolder(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("VM %s: %w", cfg.Name, err)
 	}
 	v := &VM{
-		cfg: cfg, dir: folder(cfg.Dir), log: log.With("room", "vm", "vm", cfg.Name), tasks: task.New(context.Background()),
+		cfg: cfg, dir: dir, log: log.With("room", "vm", "vm", cfg.Name), tasks: task.New(context.Background()),
 		asks: make(chan ask), changed: make(chan struct{}), status: Status{State: Stopped, Since: time.Now()},
 	}
-	v.serial = serialLog{path: v.dir.serialLog(), keep: cfg.SerialKeep}
+	v.serial = serialLog{path: v.dir.serialLog(), past: v.dir.oldSerial(), keep: cfg.SerialKeep}
 	d := newDriver(v)
 	if err := d.attach(); err != nil {
 		return nil, fmt.Errorf("VM %s: %w", cfg.Name, err)
@@ -124,6 +150,24 @@ func Open(cfg Config, log *slog.Logger) (*VM, error) {
 // Start starts QEMU with a specification, whose sockets and log it fills in. It
 // returns when the guest runs, or has failed to.
 func (v *VM) Start(ctx context.Context, spec qemu.Spec) error {
+	if v.cfg.Apart {
+		return fmt.Errorf("start %s: QEMU is to be a user of its own, and none is named", v.cfg.Name)
+	}
+	return v.start(ctx, spec, nil)
+}
+
+// StartAs is Start with QEMU as another user, of a VM that is Apart.
+func (v *VM) StartAs(ctx context.Context, spec qemu.Spec, u User) error {
+	if !v.cfg.Apart || u.ID == 0 || u.Group == 0 {
+		return fmt.Errorf("start %s: user %d of group %d, apart %v: want another user than root for a VM that is apart", v.cfg.Name, u.ID, u.Group, v.cfg.Apart)
+	}
+	return v.start(ctx, spec, &u)
+}
+
+// Sockets are QEMU's monitor and the guest's serial line.
+func (v *VM) Sockets() (monitor, serial string) { return v.dir.qmp(), v.dir.serial() }
+
+func (v *VM) start(ctx context.Context, spec qemu.Spec, u *User) error {
 	spec.SerialSocket, spec.SerialLog, spec.QMPSocket = v.dir.serial(), v.dir.serialLog(), v.dir.qmp()
 	if spec.Firmware == qemu.UEFI {
 		spec.UEFICode, spec.UEFIVars = v.cfg.UEFICode, v.dir.vars()
@@ -134,7 +178,7 @@ func (v *VM) Start(ctx context.Context, spec qemu.Spec) error {
 	if spec.Name != v.cfg.Name {
 		return fmt.Errorf("start %s: %w: the specification is of %s", v.cfg.Name, qemu.ErrSpec, spec.Name)
 	}
-	return v.ask(ctx, ask{verb: Start, spec: spec})
+	return v.ask(ctx, ask{verb: Start, spec: spec, user: u})
 }
 
 // ShutDown presses the guest's power button and returns when it is off, or with

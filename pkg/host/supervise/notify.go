@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,9 +21,9 @@ type Datagram struct {
 	Data []byte
 }
 
-// ListenDatagrams binds a unix datagram socket for this user alone, whose
-// messages carry their sender's credentials.
-func ListenDatagrams(path string) (*net.UnixConn, error) {
+// ListenDatagrams binds a unix datagram socket for this user, and for a group
+// unless that is 0, whose messages carry their sender's credentials.
+func ListenDatagrams(path string, group int) (*net.UnixConn, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("datagram socket: %w", err)
 	}
@@ -30,7 +31,7 @@ func ListenDatagrams(path string) (*net.UnixConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("datagram socket: %w", err)
 	}
-	err = os.Chmod(path, 0o600)
+	err = permit(path, 0, group)
 	if raw, e := c.SyscallConn(); e != nil {
 		err = errors.Join(err, e)
 	} else if e := raw.Control(func(fd uintptr) {
@@ -44,10 +45,11 @@ func ListenDatagrams(path string) (*net.UnixConn, error) {
 	return c, nil
 }
 
-// ReadDatagram returns the next message of at most bound bytes that a process of
-// this user or of root sent; others, longer ones, and those without credentials
-// are skipped. The data is valid until the next call with the same buffer.
-func ReadDatagram(c *net.UnixConn, buf []byte) (Datagram, error) {
+// ReadDatagram returns the next message that a process of this user, of root or of
+// one of the others sent; those of strangers, longer ones than the buffer, and those
+// without credentials are skipped. The data is valid until the next call with the
+// same buffer.
+func ReadDatagram(c *net.UnixConn, buf []byte, others ...uint32) (Datagram, error) {
 	oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(64))
 	for {
 		n, noob, flags, _, err := c.ReadMsgUnix(buf, oob)
@@ -55,7 +57,7 @@ func ReadDatagram(c *net.UnixConn, buf []byte) (Datagram, error) {
 			return Datagram{}, fmt.Errorf("read datagram: %w", err)
 		}
 		cred := credentials(oob[:noob])
-		if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || cred == nil || cred.Uid != 0 && int(cred.Uid) != os.Getuid() {
+		if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || cred == nil || cred.Uid != 0 && int(cred.Uid) != os.Getuid() && !slices.Contains(others, cred.Uid) {
 			continue
 		}
 		return Datagram{PID: int(cred.Pid), Data: buf[:n]}, nil
@@ -111,8 +113,14 @@ func parseNotice(d Datagram) notice {
 // hear hands what services say to the loop.
 func (s *Supervisor) hear(ctx context.Context) error {
 	buf := make([]byte, maxNotice)
+	var users []uint32
+	for _, sv := range s.cfg.Services {
+		if sv.User != nil {
+			users = append(users, sv.User.Uid)
+		}
+	}
 	for {
-		d, err := ReadDatagram(s.socket, buf)
+		d, err := ReadDatagram(s.socket, buf, users...)
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return nil

@@ -10,12 +10,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"beffroi.dev/pkg/clock"
+	"beffroi.dev/pkg/host/cgroup"
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/task"
 )
@@ -36,12 +39,25 @@ const (
 	noticeQueue = 64
 )
 
-// Service is one child process.
+// Service is one child process. Without a user and a group it runs as this
+// process does.
 type Service struct {
 	Name   string
 	Path   string   // the program
 	Args   []string // without the program's name
 	Limits Limits
+
+	User    *syscall.Credential // nil: this process's own
+	Caps    []uintptr           // capabilities that it keeps as that user
+	Group   cgroup.Group        // it is born there, and killed with all it started; empty: none
+	Bounds  cgroup.Bounds       // of the group
+	OOM     int                 // oom_score_adj: who dies first when memory is short
+	Sockets []Socket            // opened here, handed to each of its lives
+	// Before, if not nil, is called before each start. An error is told, and the
+	// service started all the same: it says best what it lacks.
+	Before func() error
+	// After, if not nil, is called when it has stopped for good.
+	After func()
 }
 
 // Config says what is run.
@@ -53,6 +69,14 @@ type Config struct {
 	// Beat, if not nil, is called at each turn of the loop: whoever feeds a
 	// watchdog learns from it that services are still looked after.
 	Beat func()
+	// Changed, if not nil, is told what Status says each time that changes. It must
+	// not block.
+	Changed func([]Status)
+	// Speakers is the group that may write to the notify socket; 0: this user alone.
+	Speakers int
+	// Restrict sets no_new_privs for all services: no program that they start can
+	// have more rights than they have.
+	Restrict bool
 }
 
 // Validate reports all faults.
@@ -67,6 +91,11 @@ func (c *Config) Validate() error {
 			faults = append(faults, fmt.Errorf("service %q: a name or program is missing, wrong or used twice", s.Name))
 		}
 		seen[s.Name] = true
+		for _, k := range s.Sockets {
+			if err := k.Validate(); err != nil {
+				faults = append(faults, fmt.Errorf("service %s: %w", s.Name, err))
+			}
+		}
 		if err := s.Limits.Validate(); err != nil {
 			faults = append(faults, fmt.Errorf("service %s: %w", s.Name, err))
 		}
@@ -81,11 +110,13 @@ type Status struct {
 	PID      int    `json:"pid,omitempty"`
 	Failures int    `json:"failures"`       // in a row
 	Said     string `json:"said,omitempty"` // its STATUS, or how it ended
+	Last     string `json:"last,omitempty"` // what its former life said at the end, if that failed
 }
 
 type exit struct {
-	child *child
-	how   string
+	child  *child
+	how    string
+	failed bool
 }
 
 // child is one service; the loop owns it.
@@ -94,7 +125,13 @@ type child struct {
 	machine *Machine
 	log     *LogFile
 	cmd     *exec.Cmd // nil: no process
+	voice   *voice    // of that process
 	said    string
+	last    string
+	struck  bool         // killed by a fence, not yet gone
+	group   cgroup.Group // where this life was born
+	lives   int          // whose groups could not be removed
+	sockets []*held
 }
 
 // Supervisor is the engine. Run is called once.
@@ -134,7 +171,13 @@ func (s *Supervisor) Run(ctx context.Context, allReady func()) error {
 	// PDEATHSIG belongs to the thread that starts the child: this one, for as long
 	// as there are children.
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	if s.cfg.Restrict { // the thread is never given back: others must not inherit that
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("supervise: no_new_privs: %w", err)
+		}
+	} else {
+		defer runtime.UnlockOSThread()
+	}
 	if err := s.open(); err != nil {
 		return err
 	}
@@ -145,6 +188,9 @@ func (s *Supervisor) Run(ctx context.Context, allReady func()) error {
 	err = errors.Join(err, s.tasks.Stop(stopBound))
 	for _, c := range s.children {
 		err = errors.Join(err, c.log.Close())
+		for _, h := range c.sockets {
+			h.close()
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("stop services: %w", err)
@@ -157,7 +203,7 @@ func (s *Supervisor) open() error {
 		return fmt.Errorf("make log folder: %w", err)
 	}
 	var err error
-	if s.socket, err = ListenDatagrams(s.cfg.Notify); err != nil {
+	if s.socket, err = ListenDatagrams(s.cfg.Notify, s.cfg.Speakers); err != nil {
 		return err
 	}
 	for _, sv := range s.cfg.Services {
@@ -165,13 +211,19 @@ func (s *Supervisor) open() error {
 		if err != nil {
 			return errors.Join(err, s.socket.Close())
 		}
-		s.children = append(s.children, &child{service: sv, machine: NewMachine(sv.Limits), log: log})
+		c := &child{service: sv, machine: NewMachine(sv.Limits), log: log}
+		for _, k := range sv.Sockets {
+			c.sockets = append(c.sockets, &held{socket: k})
+		}
+		s.children = append(s.children, c)
+		c.group = sv.Group
+		s.sweep(c) // what a former life of this process left
 	}
 	return nil
 }
 
-// KillNow kills a service's process, if it has one, and lets it be started
-// again: what a fence does. It only asks; the loop does it at its next turn.
+// KillNow kills a service, if it lives, silences its Quiet sockets, and lets it be
+// started again: what a fence does. It only asks; the loop does it at its next turn.
 func (s *Supervisor) KillNow(name string) {
 	select {
 	case s.kills <- name:
@@ -201,9 +253,8 @@ func (s *Supervisor) loop(ctx context.Context, allReady func()) {
 			s.exited(e)
 		case name := <-s.kills:
 			for _, c := range s.children {
-				if c.service.Name == name && c.cmd != nil {
-					s.log.Warn("service is killed", "service", name, "pid", c.cmd.Process.Pid)
-					s.signal(c, syscall.SIGKILL)
+				if c.service.Name == name {
+					s.strike(c)
 				}
 			}
 		case <-tick.C:
@@ -261,15 +312,19 @@ func (s *Supervisor) publish() bool {
 	all := make([]Status, len(s.children))
 	ready := true
 	for i, c := range s.children {
-		all[i] = Status{Name: c.service.Name, State: c.machine.State(), Failures: c.machine.Failures(), Said: c.said}
+		all[i] = Status{Name: c.service.Name, State: c.machine.State(), Failures: c.machine.Failures(), Said: c.said, Last: c.last}
 		if c.cmd != nil {
 			all[i].PID = c.cmd.Process.Pid
 		}
 		ready = ready && c.machine.State() == Ready
 	}
 	s.mu.Lock()
+	changed := !slices.Equal(s.status, all)
 	s.status = all
 	s.mu.Unlock()
+	if changed && s.cfg.Changed != nil {
+		s.cfg.Changed(slices.Clone(all))
+	}
 	return ready
 }
 
@@ -295,48 +350,28 @@ func (s *Supervisor) step(c *child, e Event) {
 	}
 }
 
-func (s *Supervisor) signal(c *child, sig os.Signal) {
-	if c.cmd == nil {
+func (s *Supervisor) exited(e exit) {
+	c := e.child
+	c.last = ""
+	if c.machine.State() != Stopping || e.failed {
+		c.last = c.voice.words()
+	}
+	c.cmd, c.said = nil, e.how
+	s.sweep(c)
+	if c.struck { // it may have listened once more before it died
+		c.struck = false
+		s.silence(c)
+	}
+	s.step(c, Exited)
+	if c.machine.State() != Stopped {
 		return
 	}
-	if err := c.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		s.log.Error("signal failed", "service", c.service.Name, "signal", sig, "cause", err)
+	for _, h := range c.sockets { // nobody is to wait for a next life
+		h.close()
 	}
-}
-
-func (s *Supervisor) spawn(c *child) error {
-	sv := c.service
-	cmd := exec.Command(sv.Path, sv.Args...)
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+s.cfg.Notify)
-	if sv.Limits.Watchdog > 0 {
-		cmd.Env = append(cmd.Env, "WATCHDOG_USEC="+strconv.FormatInt(sv.Limits.Watchdog.Microseconds(), 10))
+	if c.service.After != nil {
+		c.service.After()
 	}
-	cmd.Stdout, cmd.Stderr = c.log, c.log
-	cmd.WaitDelay = pipeBound
-	// A group of its own: a terminal's ^C reaches the parent alone, which stops
-	// the services in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", sv.Name, err)
-	}
-	c.cmd = cmd
-	s.tasks.Go("wait for "+sv.Name, func(ctx context.Context) error {
-		how := "ended by itself"
-		if err := cmd.Wait(); err != nil {
-			how = err.Error()
-		}
-		select {
-		case s.exits <- exit{c, how}:
-		case <-ctx.Done():
-		}
-		return nil
-	})
-	return nil
-}
-
-func (s *Supervisor) exited(e exit) {
-	e.child.cmd, e.child.said = nil, e.how
-	s.step(e.child, Exited)
 }
 
 // noticed takes a message of a service's main process; others have no say.

@@ -60,6 +60,19 @@ func play(part string) {
 	case "crash":
 		say("READY=1")
 		os.Exit(7)
+	case "panic":
+		say("READY=1")
+		var none []int
+		fmt.Println(none[1])
+	case "server":
+		serve()
+	case "litter":
+		cmd := exec.Command("setsid", "sleep", "300")
+		if err := cmd.Start(); err != nil {
+			fmt.Println(err)
+		}
+		say(fmt.Sprintf("READY=1\nSTATUS=%d", cmd.Process.Pid))
+		time.Sleep(time.Minute)
 	case "silent", "mute":
 		if part == "mute" {
 			say("READY=1")

@@ -1,0 +1,91 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"beffroi.dev/appliance/address"
+	"beffroi.dev/appliance/parent"
+	"beffroi.dev/appliance/rights"
+	"beffroi.dev/pkg/host/cgroup"
+	"beffroi.dev/pkg/host/netcfg/serviceaddr"
+	"beffroi.dev/pkg/host/supervise"
+	"beffroi.dev/pkg/task"
+)
+
+// hotplugEvery is how often devices that appear are looked for: who plugs one in
+// waits that long.
+const hotplugEvery = 3 * time.Second
+
+// services runs until the machine is to end. It begins where the phases end: when
+// init is started again after it was killed, it finds everything mounted.
+func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
+	tasks := task.New(context.WithoutCancel(ctx)) // the address is given back after the last service stopped
+	drop, err := s.address(tasks)
+	if err != nil {
+		return errors.Join(err, tasks.Stop(stopBound))
+	}
+	if s.modules != nil {
+		tasks.Go("devices that appear", func(ctx context.Context) error {
+			s.modules.Hotplug(ctx, "/sys/bus", hotplugEvery, func(device string, err error) { s.log.Info("a device appeared", "device", device, "cause", err) })
+			return nil
+		})
+	}
+	s.feeder.watch()
+	s.finishFounding()
+	err = parent.Run(ctx, parent.Config{
+		Dir: s.dir, Binary: c.Binary, Has: c.Has,
+		Rights:      &rights.Plan{Dir: s.dir, Store: s.node.Store.Path, Groups: cgroup.Root},
+		DropAddress: drop,
+		Alive:       func(ok bool) { s.feeder.beat(&s.feeder.loop, ok) },
+		Fenced:      func(ok bool) { s.feeder.beat(&s.feeder.fence, ok) },
+	}, s.node, func() { seq.SetReady(uptime()) }, s.log)
+	return errors.Join(err, tasks.Stop(stopBound))
+}
+
+// address begins to hold the service address for the citizen service, when that
+// asks, and returns what takes it off the node.
+func (s *system) address(tasks *task.Group) (drop func(pid int) error, err error) {
+	cfg, err := LoadNetwork(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	holder, err := serviceaddr.New(serviceaddr.Config{Lan: cfg.LanLink(), Service: cfg.Service}, s.log)
+	if err != nil {
+		// A pair may have no service address yet; the citizen service says so when it asks.
+		s.log.Warn("no service address", "cause", err)
+		return func(int) error { return serviceaddr.Stale() }, nil
+	}
+	f, err := supervise.Open(rights.Address(s.dir))
+	if err != nil {
+		return nil, fmt.Errorf("service address: %w", err)
+	}
+	l, err := net.FileListener(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("service address: %w", err)
+	}
+	server := address.NewServer(holder, serviceaddr.Stale)
+	tasks.Go("service address", func(ctx context.Context) error { return server.Run(ctx, l) })
+	return server.Fence, nil
+}
+
+// hardened are settings of the kernel without which one user could lead another, or
+// root, to a file that is not its own.
+var hardened = map[string]string{
+	"fs/protected_hardlinks": "1", "fs/protected_symlinks": "1", "fs/protected_regular": "2", "fs/protected_fifos": "2",
+	"kernel/dmesg_restrict": "1", "kernel/kptr_restrict": "2", "fs/suid_dumpable": "0",
+}
+
+func harden() error {
+	var faults []error
+	for path, value := range hardened {
+		if err := os.WriteFile("/proc/sys/"+path, []byte(value), 0); err != nil {
+			faults = append(faults, fmt.Errorf("setting %s: %w", path, err))
+		}
+	}
+	return errors.Join(faults...)
+}
