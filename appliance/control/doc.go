@@ -15,5 +15,7 @@
 // A poll that ends without news is answered with 204, and the Client asks again.
 // Every error is an Error in JSON with an HTTP status: 409 and 400 are refusals,
 // 503 says that trying again may help. Bodies have bounds, unknown fields are
-// refused, and the socket is open to the node's own user only.
+// refused. The socket is open to the node's own user; on an appliance, where each
+// service has a user of its own, to these, and each may ask for its own part only:
+// what it reports, what it proposes, and no passwords of people (403).
 package control

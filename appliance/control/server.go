@@ -77,7 +77,7 @@ func Serve(ctx context.Context, l net.Listener, v Votes, o Orders, r Reports, lo
 	polls := s.tasks.Context() // ends first, and with it every poll
 	s.http = &http.Server{
 		Handler: mux, ReadHeaderTimeout: headerBound, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 8 << 10,
-		BaseContext: func(net.Listener) context.Context { return polls },
+		BaseContext: func(net.Listener) context.Context { return polls }, ConnContext: withCaller,
 	}
 	s.tasks.Go("control", func(context.Context) error {
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -116,7 +116,10 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) state(w http.ResponseWriter, r *http.Request) {
-	poll(w, r, func(ctx context.Context, after uint64) (any, error) { return s.votes.Watch(ctx, after) })
+	poll(w, r, func(ctx context.Context, after uint64) (any, error) {
+		st, err := s.votes.Watch(ctx, after)
+		return without(st, callerIn(ctx)), err
+	})
 }
 
 func (s *Server) order(w http.ResponseWriter, r *http.Request) {
@@ -156,6 +159,10 @@ func (s *Server) propose(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, &Error{Message: err.Error(), Refused: true})
 		return
 	}
+	if c := callerIn(r.Context()); !c.all && (c.propose == nil || !c.propose(do)) {
+		mayNot(w, c, fmt.Sprintf("propose %T", do))
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), proposeBound)
 	defer cancel()
 	res, err := s.votes.Propose(ctx, do)
@@ -169,6 +176,10 @@ func (s *Server) propose(w http.ResponseWriter, r *http.Request) {
 func (s *Server) report(w http.ResponseWriter, r *http.Request) {
 	b, ok := body(w, r, maxReport)
 	if !ok {
+		return
+	}
+	if c := callerIn(r.Context()); !c.all && c.name != r.PathValue("name") {
+		mayNot(w, c, fmt.Sprintf("report as %.40q", r.PathValue("name")))
 		return
 	}
 	if err := s.reports.Take(r.PathValue("name"), b); err != nil {
