@@ -64,13 +64,15 @@ func candidates(root, own string) (list []string, isUnified bool) {
 		}
 		switch {
 		case fields[0] == "0" && fields[1] == "":
-			unified = filepath.Join(root, fields[2])
+			unified = fields[2]
 		case fields[1] == "pids" || fields[1] == "cpu" || fields[1] == "cpu,cpuacct":
 			old = append(old, filepath.Join(root, fields[1], fields[2]))
 		}
 	}
-	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil && unified != "" {
-		return []string{unified}, true
+	for _, place := range []string{"", "unified"} { // alone, or beside the first version
+		if _, err := os.Stat(filepath.Join(root, place, "cgroup.controllers")); err == nil && unified != "" {
+			return []string{filepath.Join(root, place, unified)}, true
+		}
 	}
 	return old, false
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -50,7 +51,11 @@ func launch(binary string, args []string, dir folder, group *os.File, u *User) (
 	if u != nil {
 		sys.Credential = &syscall.Credential{Uid: u.ID, Gid: u.Group, Groups: u.Groups}
 	}
-	p, err := os.StartProcess(path, append([]string{binary}, args...), &os.ProcAttr{
+	start := os.StartProcess
+	if u != nil {
+		start = startWithoutRights
+	}
+	p, err := start(path, append([]string{binary}, args...), &os.ProcAttr{
 		Dir: dir.live, Env: []string{"PATH=/usr/bin:/bin", "LANG=C"}, Files: []*os.File{null, out, out, lock}, Sys: sys,
 	})
 	if err != nil {
@@ -66,6 +71,24 @@ func launch(binary string, args []string, dir folder, group *os.File, u *User) (
 	}
 	proc.child = true
 	return proc, nil
+}
+
+// startWithoutRights is os.StartProcess for a process that gets none of the
+// capabilities of this one. Ambient ones pass to every child, also to one of another
+// user; they belong to the thread that starts it, so one is used up for that.
+func startWithoutRights(path string, args []string, attr *os.ProcAttr) (p *os.Process, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
+		if err = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+			err = fmt.Errorf("give up capabilities: %w", err)
+			return
+		}
+		p, err = os.StartProcess(path, args, attr)
+	}()
+	<-done
+	return p, err
 }
 
 var errGone = errors.New("the process is gone")

@@ -33,6 +33,13 @@ func TestMain(m *testing.M) {
 		time.Sleep(time.Minute) // to be killed
 		os.Exit(1)
 	}
+	if dir := os.Getenv(apartEnv); dir != "" {
+		if err := apart(dir); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 
