@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/control"
 	"beffroi.dev/appliance/fence"
@@ -186,9 +188,16 @@ func (s *Service) Status() status.Node {
 	if err == nil { // by hand there is no init that could have done anything
 		w.init = &clk
 	}
-	n := compose(w)
-	n.Services, _ = status.LoadServices(s.dir.Services())
-	return n
+	w.services, _ = status.LoadServices(s.dir.Services())
+	w.stateFull = full(string(s.dir))
+	return compose(w)
+}
+
+// full reports whether what is left of a file system for services is nothing worth
+// counting on.
+func full(dir string) bool {
+	var f unix.Statfs_t
+	return unix.Statfs(dir, &f) == nil && f.Blocks > 0 && f.Bavail < f.Blocks/100
 }
 
 // handOver gives leadership away before a planned stop, so that nobody waits for

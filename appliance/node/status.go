@@ -39,6 +39,9 @@ type whole struct {
 	cables  []status.Cable
 	verdict timekeeper.Verdict
 	init    *status.Clock // nil: nobody could have set it
+	// services as init sees them; empty where there is none.
+	services  []status.Service
+	stateFull bool // the file system of the state folder
 }
 
 // compose makes the node's status. It is pure.
@@ -72,7 +75,7 @@ func compose(w *whole) status.Node {
 		part.Age = c.age(w.now).Milliseconds()
 		n.Citizen = &part
 	}
-	n.VMs, n.Cables = w.reports.vm.part, w.cables
+	n.VMs, n.Cables, n.Services = w.reports.vm.part, w.cables, w.services
 	n.Clock, n.WrongMS = w.init, w.verdict.By.Milliseconds()
 	n.Members = members(w, n.Links)
 	voted(&n, w.state)
@@ -149,12 +152,32 @@ func problems(w *whole, n *status.Node) []status.Problem {
 			add("warning", "solo", g.Name)
 		}
 	}
+	if w.stateFull {
+		add("error", "state-full", n.Name)
+	}
+	for _, s := range n.Services {
+		if s.Failing() {
+			add(map[bool]string{true: "error", false: "warning"}[s.Down()], "service-failing", failing(s))
+		}
+	}
 	clockProblems(w, n, add)
 	cableProblems(n, add)
 	storeProblems(w, n, add)
 	guestProblems(w, n, add)
 	slices.SortStableFunc(all, func(a, b status.Problem) int { return cmp.Compare(severity[a.Level], severity[b.Level]) })
 	return all
+}
+
+// maxCause bounds the last words of a service in a problem.
+const maxCause = 120
+
+// failing names a service and what it said last.
+func failing(s status.Service) string {
+	cause := []rune(cmp.Or(s.Last, s.Said))
+	if len(cause) == 0 {
+		return s.Name
+	}
+	return s.Name + " (" + string(cause[:min(len(cause), maxCause)]) + ")"
 }
 
 func clockProblems(w *whole, n *status.Node, add func(level, code, object string)) {

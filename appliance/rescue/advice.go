@@ -33,6 +33,7 @@ var alarms = []struct {
 }{
 	{"store-failed", urgent}, {"store-full", urgent}, {"twin-silent", urgent}, {"store-silent", urgent},
 	{"cable-identity", urgent}, {"cable-on-lan", urgent}, {"cable-loop", urgent}, {"cable-foreign", urgent},
+	{"state-full", urgent}, {"service-failing", urgent},
 	{"vm-paused", urgent}, {"vm-failed", urgent}, {"resync", info}, {"solo", warning},
 	{"cable-no-card", warning}, {"cable-crossed", warning}, {"cable-wrong-port", warning}, {"cable-far-port", warning},
 	{"cable-mtu", warning}, {"cable-no-carrier", warning}, {"cable-no-peer", warning},
@@ -55,6 +56,13 @@ func why(s *Snapshot) advice {
 		if p.State == "failed" {
 			return advice{urgent, "what.boot", "do.boot", []any{p.Name, p.Error}}
 		}
+	}
+	// The two that may be why the node service is silent come before that.
+	if s.Host.StateBytes > 0 && s.Host.StateFree < s.Host.StateBytes/100 {
+		return advice{urgent, "what.state-full", "do.state-full", []any{s.Pair.Self}}
+	}
+	if i := slices.IndexFunc(s.Troubled, func(v Service) bool { return v.Name == "node" && v.Down }); i >= 0 {
+		return advice{urgent, "what.service-failing", "do.service-failing", []any{s.Troubled[i].Name}}
 	}
 	switch {
 	case s.Pairing.Known && !s.Pairing.Paired:

@@ -53,12 +53,22 @@ type Snapshot struct {
 	Pair     Pair
 	Pairing  Pairing
 	Watchdog Watchdog
-	Services []string // that can be restarted, by name
-	Logs     []string // that can be read, by name
+	Services []string  // that can be restarted, by name
+	Troubled []Service // that fail, or have failed just now
+	Logs     []string  // that can be read, by name
 	// Operator is what init says of a founding and of the network.
 	Operator    operator.State
 	OperatorErr error // why init says nothing
 	NoShell     error // why there is no shell; nil: there is one
+}
+
+// Service is one that fails.
+type Service struct {
+	Name     string
+	State    string // as init names it
+	Down     bool   // it does not work now
+	Failures int    // in a row
+	Words    string // its last ones, or how it ended
 }
 
 // Host is this machine.

@@ -22,6 +22,7 @@ import (
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/control"
 	"beffroi.dev/appliance/operator"
+	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/quorum/cluster"
 )
 
@@ -80,6 +81,12 @@ func (s *System) Snapshot(ctx context.Context) Snapshot {
 		bound, cancel := context.WithTimeout(ctx, statusBound)
 		out.Operator, out.OperatorErr = s.Operator.State(bound)
 		cancel()
+	}
+	list, _ := status.LoadServices(s.Dir.Services()) // by hand there is no init that says
+	for _, v := range list {
+		if v.Failing() {
+			out.Troubled = append(out.Troubled, Service{Name: v.Name, State: v.State, Down: v.Down(), Failures: v.Failures, Words: cmp.Or(v.Last, v.Said)})
+		}
 	}
 	out.At = time.Now()
 	return out

@@ -22,6 +22,7 @@ func (statusView) draw(m *Model) content {
 	c.pinned = append(c.pinned, m.situation()...)
 	c.pinned = append(c.pinned, rule())
 	c.body = append(c.body, m.aboutNode()...)
+	c.body = append(c.body, m.troubles()...)
 	c.body = append(c.body, m.aboutPair()...)
 	c.body = append(c.body, m.aboutMachine()...)
 	c.body = append(c.body, m.aboutEvents()...)
@@ -101,6 +102,16 @@ func (m *Model) ports(at int) []line {
 			text, style = join(text, m.t("net.down")), screen.Warn
 		}
 		lines = labelled(lines, at, clip(known(m.Lang, "port.", p.Name), 16), style, text)
+	}
+	return lines
+}
+
+// troubles are the services that fail; mostly none.
+func (m *Model) troubles() []line {
+	var lines []line
+	for i, v := range m.snap.Troubled {
+		text := m.t("trouble", clip(v.Name, 20), known(m.Lang, "state.", clip(v.State, 20)), v.Failures, clip(v.Words, 100))
+		lines = labelled(lines, statusAt, yes(i == 0, m.t("row.services"), ""), [...]screen.Style{screen.Warn, screen.Bad}[btoi(v.Down)], text)
 	}
 	return lines
 }

@@ -341,3 +341,27 @@ func TestASecondIsCheap(t *testing.T) {
 		t.Errorf("a second costs %d bytes", worst)
 	}
 }
+
+func TestAServiceThatFailsIsOnTheStatusScreen(t *testing.T) {
+	s := healthy()
+	s.Troubled = []Service{{Name: "node", State: "back-off", Down: true, Failures: 7, Words: "panic: runtime error: index out of range"}, {Name: "citizen", State: "ready", Failures: 1, Words: "killed"}}
+	full := healthy()
+	full.Host.StateFree = full.Host.StateBytes / 200
+	for lang, want := range map[Lang][]string{
+		French:  {"tombe et est relanc", "7 échec(s)", "panic:", "est plein"},
+		English: {"fails and is started again", "7 failure(s)", "panic:", "is full"},
+	} {
+		text := ""
+		for _, snap := range []Snapshot{s, full} {
+			m := model(lang, snap)
+			text += m.View().Text()
+			press(m, " ") // the next page
+			text += m.View().Text()
+		}
+		for _, w := range want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%v: %q is missing in\n%s", lang, w, text)
+			}
+		}
+	}
+}

@@ -40,7 +40,7 @@ var words = map[string][2]string{
 	"row.pair": {"Paire", "Pair"}, "row.twin": {"Autre nœud", "Other node"}, "row.witness": {"Témoin", "Witness"}, "row.link": {"Liaison", "Link"}, "row.links": {"Liaisons", "Links"},
 	"row.votes": {"Votes", "Votes"}, "row.mirror": {"Miroir", "Mirror"}, "row.vms": {"Machines", "Machines"}, "row.citizen": {"Citoyens", "Citizens"},
 	"row.store": {"Stockage", "Store"}, "row.state": {"Disque d'état", "State disk"}, "row.memory": {"Mémoire", "Memory"},
-	"row.watchdog": {"Chien de garde", "Watchdog"}, "row.host": {"Machine", "Machine"}, "row.events": {"Événements", "Events"},
+	"row.services": {"Services", "Services"}, "row.watchdog": {"Chien de garde", "Watchdog"}, "row.host": {"Machine", "Machine"}, "row.events": {"Événements", "Events"},
 	"row.gateway": {"Passerelle", "Gateway"}, "row.service": {"Adresse citoyens", "Citizen address"},
 
 	"node.uptime":    {"en marche depuis %s", "up for %s"},
@@ -73,6 +73,8 @@ var words = map[string][2]string{
 	"log.follows": {"La fin du journal, suivie en direct.", "The end of the log, followed as it grows."}, "log.held": {"Lecture arrêtée ici ; f reprend le suivi.", "Held here; f follows again."},
 	"log.failed": {"Journal illisible : %s", "The log cannot be read: %s"}, "log.empty": {"Ce journal est vide.", "This log is empty."},
 
+	"trouble":      {"%s : %s, %d échec(s) de suite. %s", "%s: %s, %d failure(s) in a row. %s"},
+	"state.failed": {"ne répond plus", "does not answer"}, "state.back-off": {"relancé bientôt", "started again soon"}, "state.starting": {"démarre", "starts"}, "state.stopping": {"s'arrête", "stops"}, "state.stopped": {"arrêté", "stopped"}, "state.ready": {"relancé, fonctionne", "started again, works"},
 	"service.node": {"votes et décisions", "votes and decisions"}, "service.block": {"disques et miroir", "disks and mirror"}, "service.vm": {"machines virtuelles", "virtual machines"},
 	"service.citizen": {"service aux citoyens", "citizen service"}, "service.console": {"console web", "web console"}, "service.witness": {"témoin des votes", "witness of the votes"},
 	"service.init": {"démarrage et surveillance", "boot and supervision"}, "service.machine": {"machine de laboratoire", "machine of the lab"},

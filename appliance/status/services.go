@@ -10,6 +10,14 @@ type Service struct {
 	Last     string `json:"last,omitempty"` // its last words, when it failed before
 }
 
+// Failing reports whether the service fails, or has failed lately and again.
+func (s Service) Failing() bool {
+	return s.State == "failed" || s.State == "back-off" || s.Failures > 0
+}
+
+// Down reports whether it does not work now.
+func (s Service) Down() bool { return s.State != "ready" }
+
 const maxServices = 32
 
 // servicesVersion is the version of services.json. History:

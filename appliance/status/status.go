@@ -203,7 +203,7 @@ type Event struct {
 // Problem is something that an operator should know. Code is stable; faces turn
 // it into advice in the reader's language.
 type Problem struct {
-	Code   string `json:"code"`  // twin-silent, witness-silent, link-down, solo, resync, store-failed, store-full, vm-paused, no-majority, cable-CODE of a Flaw, clock-wrong, clock-corrected, clocks-differ
+	Code   string `json:"code"`  // twin-silent, witness-silent, link-down, solo, resync, store-failed, store-full, vm-paused, no-majority, cable-CODE of a Flaw, service-failing, state-full, clock-wrong, clock-corrected, clocks-differ
 	Level  string `json:"level"` // error, warning, info
 	Object string `json:"object,omitempty"`
 }

@@ -170,9 +170,7 @@ func (m *Machine) exited(now clock.Instant) {
 	case Stopping:
 		m.state, m.hasDue = Stopped, false
 	case Starting, Ready, Failed:
-		if m.state == Ready && now.Sub(m.since) >= m.limits.Stable {
-			m.failures, m.pause = 0, m.limits.PauseMin
-		}
+		m.forget(now)
 		m.failures++
 		m.state = BackOff
 		m.wait(now, m.pause)
@@ -180,7 +178,15 @@ func (m *Machine) exited(now clock.Instant) {
 	}
 }
 
+// forget makes a service that has been ready for long one without failures.
+func (m *Machine) forget(now clock.Instant) {
+	if m.state == Ready && now.Sub(m.since) >= m.limits.Stable {
+		m.failures, m.pause = 0, m.limits.PauseMin
+	}
+}
+
 func (m *Machine) tick(now clock.Instant) Action {
+	m.forget(now)
 	if !m.hasDue || now < m.due {
 		return Nothing
 	}
