@@ -69,6 +69,13 @@ func (e exports) Open(name string) (nbd.Export, error) {
 	return nbd.Export{}, fmt.Errorf("volume %q: %w", name, errNoExport)
 }
 
+// groupOf is the group in an export's name.
+func groupOf(name string) string {
+	path, _, _ := strings.Cut(name, "@")
+	group, _, _ := strings.Cut(path, "/")
+	return group
+}
+
 // catchUp is how long after its start a node may not know the newest state yet.
 const catchUp = 10 * time.Second
 

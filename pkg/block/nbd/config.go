@@ -3,6 +3,7 @@ package nbd
 import (
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"beffroi.dev/pkg/disk"
@@ -80,4 +81,11 @@ type Exports interface {
 	Open(name string) (Export, error)
 	// List names the exports that a client may be shown.
 	List() []string
+}
+
+// Doorkeeper is an Exports that asks who the client is before it opens anything.
+type Doorkeeper interface {
+	Exports
+	// For gives what the client at the other end of nc may open.
+	For(nc net.Conn) Exports
 }

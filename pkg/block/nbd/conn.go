@@ -22,8 +22,9 @@ const readBuffer = 256 << 10
 // It is the disk.Sink of its requests: whoever finished some sends the replies, if
 // the socket takes them at once; the writer goroutine sends what is left.
 type conn struct {
-	srv *Server
-	nc  net.Conn
+	srv     *Server
+	nc      net.Conn
+	exports Exports // what this client may open
 
 	export   string // guarded by srv.mu, as is attached
 	attached bool
@@ -69,6 +70,10 @@ type conn struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, buf: make([]byte, readBuffer), settled: make(chan struct{}), closed: make(chan struct{})}
 	c.work.L, c.room.L = &c.mu, &c.mu
+	c.exports = s.exports
+	if d, ok := s.exports.(Doorkeeper); ok {
+		c.exports = d.For(nc)
+	}
 	return c
 }
 

@@ -162,7 +162,7 @@ func (c *conn) list(data []byte) error {
 	if len(data) != 0 {
 		return c.refuse(optList, repErrInvalid, fmt.Errorf("%w: no data is allowed", errOption))
 	}
-	for _, name := range c.srv.exports.List() {
+	for _, name := range c.exports.List() {
 		b := binary.BigEndian.AppendUint32(nil, uint32(len(name)))
 		b = append(b, name...)
 		if err := c.reply(optList, repServer, b); err != nil {
@@ -185,7 +185,7 @@ func (c *conn) metaContext(kind uint32, data []byte) error {
 	if err != nil {
 		return c.refuse(kind, repErrInvalid, err)
 	}
-	if _, err := c.srv.exports.Open(r.name); errors.Is(err, disk.ErrClosed) {
+	if _, err := c.exports.Open(r.name); errors.Is(err, disk.ErrClosed) {
 		return errAbort
 	} else if err != nil {
 		return c.refuse(kind, repErrUnknown, err)
@@ -224,7 +224,7 @@ func (c *conn) exportName(ctx context.Context, name string) (bool, error) {
 // first, so that a Drain that comes between sees it.
 func (c *conn) pick(ctx context.Context, name string) (Export, error) {
 	c.srv.attach(c, name)
-	e, err := c.srv.exports.Open(name)
+	e, err := c.exports.Open(name)
 	if err != nil {
 		return e, err
 	}
@@ -255,7 +255,7 @@ func (c *conn) info(ctx context.Context, kind uint32, data []byte) (bool, error)
 	if kind == optGo {
 		e, err = c.pick(ctx, r.name)
 	} else {
-		e, err = c.srv.exports.Open(r.name)
+		e, err = c.exports.Open(r.name)
 	}
 	switch {
 	case errors.Is(err, disk.ErrClosed):

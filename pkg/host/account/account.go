@@ -38,6 +38,14 @@ func OfGuest(vm uint64) (ID, error) {
 	return firstGuest + ID(vm), nil
 }
 
+// GuestOf is the VM whose QEMU runs as a user; ok is false for other users.
+func GuestOf(user ID) (vm uint64, ok bool) {
+	if user <= firstGuest || user > firstGuest+maxGuest {
+		return 0, false
+	}
+	return uint64(user - firstGuest), true
+}
+
 // entry is a line of passwd, or of group.
 type entry struct {
 	id      ID

@@ -51,6 +51,17 @@ func TestEachGuestHasANumberOfItsOwn(t *testing.T) {
 	if errA != nil || errB != nil || a != 100001 || b != 100000+1<<30 {
 		t.Errorf("%d, %v; %d, %v", a, errA, b, errB)
 	}
+	for _, vm := range []uint64{1, 77, 1 << 30} {
+		id, _ := account.OfGuest(vm)
+		if back, ok := account.GuestOf(id); !ok || back != vm {
+			t.Errorf("user %d is VM %d, %v", id, back, ok)
+		}
+	}
+	for _, id := range []account.ID{account.Root, account.Citizen, 65534, 100000, 100001 + 1<<30} {
+		if vm, ok := account.GuestOf(id); ok {
+			t.Errorf("user %d is VM %d", id, vm)
+		}
+	}
 	for _, vm := range []uint64{0, 1<<30 + 1, 1 << 40} {
 		if id, err := account.OfGuest(vm); err == nil {
 			t.Errorf("VM %d got user %d", vm, id)
