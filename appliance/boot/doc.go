@@ -16,7 +16,7 @@
 //	identity   the configuration, from the state or from a seed
 //	network    ports by role, addresses
 //	clock      not before the release was built
-//	services   node, block, vm, citizen, console: all ready
+//	services   node, block, vm, citizen, console: all ready, each with its rights (package rights)
 //
 // The table is printable, and kept in run/boot.json for the serial console. The
 // console itself (rescue) is a child of its own, started as soon as there is a

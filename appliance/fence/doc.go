@@ -8,7 +8,8 @@
 // address is held while another node may come to hold it.
 //
 //	what passes               what is done
-//	AddressDrop since vouched the citizen service is killed, once, if the address was still held
+//	AddressDrop since vouched the citizen service is killed, once, if the address was still held;
+//	                          nobody listens on the address any more
 //	Fence since vouched       the exposed guests' QEMUs are killed, again and again while it stays passed
 //
 // A Guard looks at its deadlines before it takes a renewal: after a freeze of the
@@ -19,7 +20,7 @@
 // with its deadlines, and a restarted node service knows from it whether the
 // guests that it finds were fenced in between.
 //
-// A Renewal is JSON in one datagram, at most 64 KiB, from the same user or root:
+// A Renewal is JSON in one datagram, at most 64 KiB, from the same user, root, or the node service's user:
 //
 //	{"vouched":123, "ever":true, "guests":[{"name":"etat-civil","folder":"/..."}], "address":true}
 package fence

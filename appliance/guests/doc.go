@@ -33,5 +33,7 @@
 //	GET /v1/attach/NAME           Upgrade: beffroi-serial; then the line itself, one client at a time
 //	POST /v1/drain                Drain; answers at once with Draining: the node goes down, its guests end
 //
+// On an appliance each QEMU is a user of its own (Config.Apart, pkg/host/account).
+//
 // It never decides where a VM runs and never touches a disk's content.
 package guests

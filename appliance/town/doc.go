@@ -2,6 +2,11 @@
 // citizens' volume where it is led, listens on the node's own address and, while
 // it is told to, on the service address.
 //
+// Its sockets are handed over by init where there is one, and outlive it. On the one at
+// the service address it listens only while it holds that; a life that ends leaves it
+// listening for the next, and a life that is told not to hold it ends what a former one
+// began. On an appliance init moves the address itself (package address).
+//
 // The node service orders who holds the service address. The one that does opens
 // the volume through the node's own NBD socket, serves, and binds the address;
 // when the order ends it lets go of both at once. The other one hands citizens

@@ -24,6 +24,10 @@
 // run.lock, whose lock QEMU itself inherits: as long as any QEMU of this VM lives,
 // by whomever it was started, no second one can be.
 //
+// A VM may be Apart: its QEMU is a user of its own then, has no capability, and what it
+// makes lies in the folder live, away from what names it. The supervisor needs SETUID,
+// SETGID, CHOWN and KILL for that, and no more.
+//
 // A disk that answers with an error does not reach the guest: QEMU stops it and
 // keeps its request, the state is paused-io, and Continue tries again. A VM that
 // ignores its power button is reported and goes on; only ForceOff pulls the plug.

@@ -25,5 +25,13 @@
 // kills its services (PDEATHSIG); what a service starts in a session of its own,
 // as QEMU is, lives on.
 //
-// Each service's output goes to a file of its own, bounded by rotation.
+// A service may have a user, capabilities and a control group of its own; what it
+// started dies with it then. Listening sockets are opened here once and handed to
+// each of its lives (LISTEN_FDS, LISTEN_FDNAMES; LISTEN_PID is 0, because a process
+// that is about to be started has no number yet): who connects between two lives
+// waits for the next. A Quiet socket is handed bound but not listening; KillNow, which
+// is a fence, ends the listening too.
+//
+// What the last life said at its end is kept: the name of a fault of Go's runtime, or
+// its last line. Each service's output goes to a file of its own, bounded by rotation.
 package supervise
