@@ -23,14 +23,14 @@ type Node struct {
 	Time     time.Time  `json:"time"`
 	Votes    Votes      `json:"votes"`
 	Links    []Link     `json:"links"`
-	Store    *Store     `json:"store,omitempty"`    // of the block service
-	VMs      []VM       `json:"vms,omitempty"`      // of the vm service: those running here
-	Citizen  *Citizen   `json:"citizen,omitempty"`  // of the citizen service
-	Services []Service  `json:"services,omitempty"` // of init: the services of this node
-	Clock    *Clock     `json:"clock,omitempty"`    // of init: what it did to the clock
-	WrongMS  int64      `json:"clock_wrong_ms"`     // to be added to this node's clock, by those of two others
-	Cables   []Cable    `json:"cables,omitempty"`   // of init: which cable is plugged where
-	Address  bool       `json:"address"`            // this node holds the service address
+	Store    *Store     `json:"store,omitempty"`          // of the block service
+	VMs      []VM       `json:"vms,omitempty"`            // of the vm service: those running here
+	Citizen  *Citizen   `json:"citizen,omitempty"`        // of the citizen service
+	Services []Service  `json:"services,omitempty"`       // of init: the services of this node
+	Clock    *Clock     `json:"clock,omitempty"`          // of init: what it did to the clock
+	WrongMS  int64      `json:"clock_wrong_ms,omitempty"` // to be added to this node's clock, by those of two others
+	Cables   []Cable    `json:"cables,omitempty"`         // of init: which cable is plugged where
+	Address  bool       `json:"address"`                  // this node holds the service address
 	Members  []Member   `json:"members"`
 	Groups   []Group    `json:"groups"`   // as voted
 	AllVMs   []PlacedVM `json:"all_vms"`  // as voted
