@@ -18,7 +18,8 @@ import (
 const blankBytes = 1 << 20
 
 // ErrDamaged is returned for a state file system that a check could not repair.
-var ErrDamaged = errors.New("the file system of the state partition is damaged and could not be repaired")
+var ErrDamaged = errors.New("the file system of the state partition is damaged and could not be repaired; " +
+	"the other node goes on alone: have this disk checked, then install this node anew")
 
 // MountState mounts the state partition on target. A blank one is formatted; one
 // that holds a file system is checked first, and repaired where that loses
@@ -47,6 +48,9 @@ func MountState(ctx context.Context, dev, target string) (made bool, err error) 
 	return blank, nil
 }
 
+// maxWords bounds what is shown of a check's report, which may be pages long.
+const maxWords = 300
+
 // superblocks are where ext4 keeps the first copy of its superblock, by the size of
 // its blocks; mkfs chooses the size by that of the partition.
 var superblocks = [][]string{{}, {"-b", "32768", "-B", "4096"}, {"-b", "8193", "-B", "1024"}}
@@ -72,7 +76,10 @@ func check(ctx context.Context, dev string) error {
 			break
 		}
 	}
-	return fmt.Errorf("%w: %s", ErrDamaged, first)
+	if len(first) > maxWords {
+		first = first[:maxWords] + "..."
+	}
+	return fmt.Errorf("%w (%s)", ErrDamaged, first)
 }
 
 func isBlank(dev string) (bool, error) {
