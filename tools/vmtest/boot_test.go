@@ -19,6 +19,11 @@ import (
 func TestThePairBootsAndOutlivesANode(t *testing.T) {
 	p := pair(t)
 	walk(t, p, "a")
+	memory, err := p.Memory(within(t, seenBound), "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("idle memory of b: %v", memory)
 	f := citizens(t, p)
 	goOn(t, f, time.Now())
 
