@@ -21,7 +21,8 @@ type ask struct {
 	Verb  string        `json:"verb"` // kill, start, pause, resume, cut, heal, shape, plug, links, down
 	Node  string        `json:"node,omitempty"`
 	Link  string        `json:"link,omitempty"`
-	Into  string        `json:"into,omitempty"` // plug: the segment
+	Into  string        `json:"into,omitempty"`  // plug: the segment
+	Clock string        `json:"clock,omitempty"` // start: what the machine's clock says
 	From  string        `json:"from,omitempty"`
 	Delay time.Duration `json:"delay,omitempty"`
 	Loss  float64       `json:"loss,omitempty"`
@@ -82,7 +83,7 @@ func runDaemon(dir, binary string) error {
 		}
 	}
 	for _, m := range lab.Nodes {
-		if err := start(m, binary); err != nil {
+		if err := start(m, binary, ""); err != nil {
 			return err
 		}
 	}
@@ -154,7 +155,7 @@ func (d *daemon) power(a ask) error {
 		return kill(m)
 	case "start":
 		d.silence(m.Name, true)
-		return start(m, d.binary)
+		return start(m, d.binary, a.Clock)
 	case "pause":
 		return pause(m)
 	default:

@@ -21,10 +21,14 @@ import (
 // machine.
 const marker = "BEFFROI_LAB_NODE"
 
-// start powers a machine on: the parent of its services.
-func start(m Machine, binary string) error {
+// start powers a machine on: the parent of its services. Only a virtual machine has a
+// clock of its own that could be wrong.
+func start(m Machine, binary, clock string) error {
 	if m.Mode == "vm" {
-		return startVM(m)
+		return startVM(m, clock)
+	}
+	if clock != "" {
+		return fmt.Errorf("node %s is a process: it has the host's clock", m.Name)
 	}
 	if len(processes(m)) > 0 {
 		return fmt.Errorf("node %s runs already", m.Name)

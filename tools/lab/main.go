@@ -67,6 +67,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	from := fs.String("from", "", "cut, heal, shape: only what leaves this node")
 	delay := fs.Duration("delay", 0, "shape: added to everything")
 	loss := fs.Float64("loss", 0, "shape: share of packets lost")
+	clock := fs.String("clock", "", "start, vm mode: what the machine's own clock says, such as 2001-01-01")
 	words, err := parse(fs, args[1:])
 	if err != nil {
 		return err
@@ -109,7 +110,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		_, err := call(lab, ask{Verb: verb, Node: words[0], Link: words[1], Into: words[2]})
 		return err
 	case "kill", "start", "pause", "resume", "cut", "heal", "shape":
-		a := ask{Verb: verb, From: *from, Delay: *delay, Loss: *loss}
+		a := ask{Verb: verb, From: *from, Delay: *delay, Loss: *loss, Clock: *clock}
 		if len(words) != 1 {
 			return fmt.Errorf("%s what? One node or link", verb)
 		}

@@ -32,7 +32,7 @@ const vmMemory = 2048
 
 // startVM powers a node of vm mode on: its disk, which is a process that forgets
 // what was not flushed when it is killed, and QEMU.
-func startVM(m Machine) error {
+func startVM(m Machine, clock string) error {
 	if power(m) != "off" {
 		return fmt.Errorf("node %s runs already", m.Name)
 	}
@@ -52,7 +52,7 @@ func startVM(m Machine) error {
 	if err := waitSocket(sock); err != nil {
 		return fmt.Errorf("disk of node %s: %w", m.Name, err)
 	}
-	return launch(m, exec.Command("qemu-system-x86_64", vmArgs(m, accelerator())...), "qemu.log")
+	return launch(m, exec.Command("qemu-system-x86_64", vmArgs(m, accelerator(), clock)...), "qemu.log")
 }
 
 // launch starts a process of a machine.
@@ -78,8 +78,12 @@ func accelerator() string {
 }
 
 // vmArgs is the command line of a node's QEMU: a server with a disk, three network
-// cards, a serial line, a screen and a watchdog.
-func vmArgs(m Machine, acc string) []string {
+// cards, a serial line, a screen and a watchdog. Its clock begins at a time, or is
+// the host's.
+func vmArgs(m Machine, acc, clock string) []string {
+	if clock == "" {
+		clock = "utc"
+	}
 	in := func(name string) string { return filepath.Join(m.Dir, name) }
 	machine, cpu := "q35", "max"
 	if acc == "kvm" {
@@ -91,7 +95,7 @@ func vmArgs(m Machine, acc string) []string {
 		"-drive", "if=pflash,unit=1,format=raw,file=" + in("vars.fd"),
 		"-blockdev", "driver=nbd,node-name=disk,server.type=unix,server.path=" + in("disk.sock") + ",export=disk,cache.direct=on",
 		"-device", "virtio-blk-pci,drive=disk,bootindex=0",
-		"-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset", "-rtc", "base=utc",
+		"-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset", "-rtc", "base=" + clock,
 		"-chardev", "socket,id=serial,server=on,wait=off,path=" + m.Serial + ",logfile=" + in("serial.log") + ",logappend=on", "-serial", "chardev:serial",
 		"-qmp", "unix:" + m.QMP + ",server=on,wait=off", "-vga", "std", "-display", "none",
 	}

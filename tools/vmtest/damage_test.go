@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"beffroi.dev/pkg/host/layout"
@@ -164,13 +165,21 @@ func TestADamagedState(t *testing.T) {
 	})
 }
 
-// An ESP that is no file system any more ends on the firmware's own screen, in words.
+// An ESP that is no file system any more ends on the firmware's own screen: nothing of
+// ours can run. Firmware that finds nothing to start says so, or opens its own shell.
 func TestADamagedESP(t *testing.T) {
 	long(t)
 	file := disk(t, image(t), 0)
 	put(t, file, part(t, file, layout.TypeESP).Offset(), make([]byte, 64<<10))
 	m := alone(t, vmpair.Alone{Disk: file})
-	t.Log(shows(t, m, "No bootable option or device was found"))
+	screen, err := m.Line.AwaitAny(within(t, bootBound), "No bootable option or device was found", "Shell>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(screen)
+	if n := strings.Count(m.Said(), "BdsDxe: starting"); n > 1 {
+		t.Errorf("the firmware started %d things: it goes round", n)
+	}
 }
 
 // A disk that the image does not fit on: dd said so, and so does the node.

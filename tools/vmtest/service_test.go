@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"beffroi.dev/appliance/boot"
 	"beffroi.dev/tools/filing"
 	"beffroi.dev/tools/histories/rig"
 	"beffroi.dev/tools/serial"
@@ -46,6 +47,7 @@ func TestThePairInService(t *testing.T) {
 		{"both are dead and start in the opposite order", oppositeOrder},
 		{"the serving node sleeps for 30 seconds", sleeper},
 		{"cables in wrong ports", wrongCables},
+		{"a clock whose battery is dead", wrongClock},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, s) }) {
 			t.Logf("state of the lab after %q: %+v", part.name, status(t, s.Pair))
@@ -409,6 +411,33 @@ func wrongCables(t *testing.T, s *service) {
 		}
 		sees(t, line, "TOUT VA BIEN")
 	}
+}
+
+// wrongClock starts a node whose clock says 2001: it joins its pair all the same, and
+// its boot says what was wrong.
+func wrongClock(t *testing.T, s *service) {
+	serving, _ := s.whole(t)
+	node := rig.Twin(serving)
+	do(t, s.Pair, "kill", node)
+	do(t, s.Pair, "start", node, "--clock", "2001-01-01")
+	s.whole(t)
+	table, err := s.Table(within(t, seenBound), node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(table.Phases, func(l boot.Line) bool { return l.Name == "clock" })
+	if i < 0 || !strings.Contains(table.Phases[i].Note, "2001-01-01") {
+		t.Errorf("the boot says nothing of the clock: %v", table.Phases)
+	}
+	api, err := s.API(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := api.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s, whose clock said 2001, is part of the pair; it says %v, the host %v; its boot: %s", node, st.Time.UTC().Format(time.DateTime), time.Now().UTC().Format(time.DateTime), table.Phases[i])
 }
 
 // twoOfOne starts a copy of a's disk in b's place: both say who is there too, and what
