@@ -48,11 +48,11 @@ func disk(t *testing.T, from string, size int64) string {
 // shows waits for a whole screen, a boot away.
 func shows(t *testing.T, m *vmpair.Machine, texts ...string) string {
 	t.Helper()
-	screen, err := m.Line.Await(within(t, bootBound), texts...)
-	if err != nil {
+	if _, err := m.Line.Await(within(t, bootBound), texts...); err != nil {
 		t.Fatal(err)
 	}
-	return screen
+	time.Sleep(time.Second) // the rest of the screen, for who reads the log
+	return m.Line.Screen()
 }
 
 // once checks that a machine did not start over: a loop would.
