@@ -316,10 +316,7 @@ func (e *Engine) found(ctx context.Context, a act) error {
 	defer witness.Close()
 	peers := []*link{twin, witness}
 	if err := Found(ctx, e.folder, record, docs, []Peer{twin, witness}, e.say); err != nil {
-		if id, ferr := e.folder.Founded(); ferr != nil || id.IsZero() {
-			_ = errors.Join(e.folder.remove(secretsFile), e.folder.remove(serviceFile)) // they mean nothing without a configuration
-		}
-		return err
+		return errors.Join(err, e.folder.discard())
 	}
 	e.mu.Lock()
 	e.secrets = &secrets

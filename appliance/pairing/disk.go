@@ -113,6 +113,19 @@ func (f *folder) Record() (*Record, error) {
 func (f *folder) Write(r *Record) error { return f.write(recordFile, r) }
 func (f *folder) Close() error          { return f.remove(recordFile) }
 
+// discard removes what belongs to a founding of this node that was not decided.
+func (f *folder) discard() error {
+	id, err := f.Founded()
+	if err != nil {
+		return err
+	}
+	r, err := f.Record()
+	if err != nil || !id.IsZero() || r != nil && r.Decided {
+		return err
+	}
+	return errors.Join(f.remove(secretsFile), f.remove(serviceFile))
+}
+
 func (f *folder) Adopt(d *Document) error {
 	own := *d
 	node := *d.Node

@@ -107,6 +107,9 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 		return nil, err
 	}
 	e.bound = kept != nil
+	if err := f.discard(); err != nil { // the power went in the middle of a founding
+		return nil, err
+	}
 	err = f.read(secretsFile, &e.secrets)
 	return e, err
 }

@@ -349,6 +349,38 @@ func TestADecidedFoundingIsFinishedInTheNextLife(t *testing.T) {
 	}
 }
 
+// A founding of this node's own that was not decided leaves nothing behind, and does
+// not keep others from founding it.
+func TestWhatWasNotDecidedStandsInNobodysWay(t *testing.T) {
+	a, b, w := newBox(t, cluster.KindNode).start(), newBox(t, cluster.KindNode).start(), newBox(t, cluster.KindWitness).start()
+	gone := Party{Key: make([]byte, 32), About: About{Kind: cluster.KindNode, Release: "1", Replica: [16]byte{9}, Fibres: a.e.about().Fibres, Lan: a.e.about().Lan}, Addresses: []string{"127.0.0.1:1"}}
+	record, _, secrets, err := MakePlan(request, Party{Key: b.e.self(), About: b.e.about(), Addresses: []string{""}}, gone, Party{Key: w.e.self(), About: w.e.about(), Addresses: []string{w.cfg.Listen}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	if err := errors.Join(b.e.folder.Write(record), b.e.folder.write(secretsFile, secrets), b.e.folder.write(serviceFile, true)); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	if s := b.e.Status(); s.Secrets != nil {
+		t.Errorf("passwords of a pair that is none are shown: %+v", s)
+	}
+	meetAll(t, a, b, w)
+	if err := a.e.Found(); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []*box{a, b, w} {
+		x.until("founded", x.founded)
+	}
+	if id, err := b.e.folder.Founded(); err != nil || id == record.Founding {
+		t.Errorf("founded as %v, %v", id, err)
+	}
+	if Unfinished(b.cfg.Dir) {
+		t.Error("it believes to have founded the pair")
+	}
+}
+
 func TestAMemberIsHeardWhereItIs(t *testing.T) {
 	self := Beacon{Kind: cluster.KindNode, Port: Port, Tag: "AA", Who: [8]byte{1}}
 	h := &hearing{log: slog.New(slog.DiscardHandler), self: func() Beacon { return self }}

@@ -69,6 +69,9 @@ func (e *Engine) serve(ctx context.Context, c *tls.Conn) error {
 	if err != nil {
 		return err
 	}
+	if c.ConnectionState().NegotiatedProtocol != protocol {
+		return nil // the vote of a founded node, which looks for a member that does not know yet
+	}
 	first, err := s.receive(answerBound)
 	if err != nil {
 		return errors.Join(err, s.send(refusal(AsFault(err, BadMessage)))) // another version should know why
@@ -109,8 +112,15 @@ func (e *Engine) handle(founder ed25519.PublicKey, m Message) Message {
 	}
 	e.journal.Lock()
 	defer e.journal.Unlock()
-	if r, err := e.folder.Record(); err != nil || r != nil {
-		return refusal(AsFault(errors.Join(err, fault(NotNow)), Disk))
+	switch r, err := e.folder.Record(); {
+	case err != nil:
+		return refusal(AsFault(err, Disk))
+	case r != nil && r.Decided:
+		return refusal(fault(NotNow))
+	case r != nil && m.Kind == KindPrepare: // its own founding is undone; not all could be told
+		if err := e.folder.Close(); err != nil {
+			return refusal(AsFault(err, Disk))
+		}
 	}
 	o := Offer{Key: e.self(), About: e.about(), Journal: e.folder}
 	answer := o.Handle(founder, m)

@@ -23,6 +23,9 @@ const (
 	idleBound   = 2 * time.Minute
 )
 
+// protocol is what TLS calls it.
+const protocol = "beffroi-pairing"
+
 // session is a connection to somebody whose key is known, if not yet who it is.
 type session struct {
 	conn *tls.Conn
@@ -42,7 +45,7 @@ func tlsConfig(key ed25519.PrivateKey) (*tls.Config, error) {
 		return nil, fmt.Errorf("make certificate: %w", err)
 	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, NextProtos: []string{"beffroi-pairing"}, SessionTicketsDisabled: true,
+		MinVersion: tls.VersionTLS13, NextProtos: []string{protocol}, SessionTicketsDisabled: true,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 		ClientAuth:   tls.RequireAnyClientCert, InsecureSkipVerify: true,
 	}, nil
