@@ -197,3 +197,43 @@ func TestInstallReplacesAndTheCountsGoOn(t *testing.T) {
 		t.Error("closed after Remove")
 	}
 }
+
+// A node without a pair is met at its link-local address, on the pairing's port and on
+// no other; when it belongs to a pair, not even there.
+func TestAPairingIsReachedOnAFibreAndThenNoMore(t *testing.T) {
+	node, twin := nstest.New(t, "node"), nstest.New(t, "twin")
+	nstest.Cable(t, node, "fib1", twin, "fib1")
+	c := firewall.Config{Lan: "br-lan", Service: serviceaddr.LinkName, Citizens: []uint16{}, Pairing: 7100,
+		Fibres: []firewall.Fibre{{Link: "fib1", Address: netip.MustParsePrefix("fd00:1::1/64")}}}
+	node.Do(t, func() error { return firewall.Install(c) })
+	for _, port := range []int{22, 7100} {
+		listen(t, node, port)
+	}
+	local := ""
+	for end := time.Now().Add(time.Minute); local == "" && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		node.Do(t, func() error {
+			l, err := netlink.LinkByName("fib1")
+			if err != nil {
+				return err
+			}
+			all, err := netlink.AddrList(l, netlink.FAMILY_V6)
+			for _, a := range all {
+				local = a.IP.String()
+			}
+			return err
+		})
+	}
+	at := func(port int) string { return fmt.Sprintf("[%s%%fib1]:%d", local, port) }
+	open := false
+	for end := time.Now().Add(time.Minute); !open && time.Now().Before(end); { // until both addresses are no longer tentative
+		open = reaches(twin, at(7100))
+	}
+	if !open || reaches(twin, at(22)) {
+		t.Errorf("pairing reached %v, another port %v", open, reaches(twin, at(22)))
+	}
+	c.Pairing = 0
+	node.Do(t, func() error { return firewall.Install(c) })
+	if reaches(twin, at(7100)) {
+		t.Error("the pairing's port is open on a node that has a pair")
+	}
+}
