@@ -22,7 +22,7 @@ type Cgroups struct {
 	beside  bool     // the groups lie beside this process's own, which may be killed as one
 }
 
-// ServiceGroup is the name of a control group that holds this program alone and is
+// ServiceGroup is the name, up to a dot, of a control group that holds this program alone and is
 // killed with all that is in it. Groups of VMs then lie beside it.
 const ServiceGroup = "service"
 
@@ -42,7 +42,7 @@ func DetectCgroups(log *slog.Logger) *Cgroups {
 	}
 	list, unified := candidates("/sys/fs/cgroup", string(own))
 	c := &Cgroups{unified: unified}
-	if unified && filepath.Base(list[0]) == ServiceGroup {
+	if base, _, _ := strings.Cut(filepath.Base(firstOf(list)), "."); unified && base == ServiceGroup {
 		list[0], c.beside = filepath.Dir(list[0]), true
 	}
 	c.parents = writable(list)
@@ -75,6 +75,13 @@ func candidates(root, own string) (list []string, isUnified bool) {
 		}
 	}
 	return old, false
+}
+
+func firstOf(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
 }
 
 // writable keeps the folders in which a group can be made.

@@ -28,7 +28,7 @@ type Modules struct {
 	known   map[string]module
 	aliases map[string][]alias // by the bus that the pattern begins with
 	loaded  map[string]bool
-	load    func(path string) error // the kernel's door
+	load    func(path, options string) error // the kernel's door
 }
 
 type alias struct{ pattern, name string }
@@ -111,20 +111,25 @@ func (m *Modules) loadDepth(name string, depth int) error {
 			return fmt.Errorf("module %s: %w", name, err)
 		}
 	}
-	if err := m.load(filepath.Join(m.dir, mod.path)); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := m.load(filepath.Join(m.dir, mod.path), options[name]); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("module %s: %w", name, err)
 	}
 	m.loaded[name] = true
 	return nil
 }
 
-func finit(file string) error {
+// options of modules that would do nothing without.
+var options = map[string]string{
+	"efi_pstore": "pstore_disable=0", // Debian's kernel switches it off
+}
+
+func finit(file, options string) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return unix.FinitModule(int(f.Fd()), "", 0)
+	return unix.FinitModule(int(f.Fd()), options, 0)
 }
 
 // For names the modules that drive a device, by its modalias.

@@ -36,7 +36,7 @@ func modules(t *testing.T, list, aliases string) (*Modules, *[]string) {
 		t.Fatal(err)
 	}
 	var given []string
-	m.load = func(path string) error {
+	m.load = func(path, _ string) error {
 		given = append(given, filepath.Base(path))
 		if filepath.Base(path) == "builtin.ko" {
 			return unix.EEXIST
