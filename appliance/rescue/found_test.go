@@ -70,7 +70,7 @@ var foundingStates = map[string]struct {
 	"lan-fixed": {change: func(s *Snapshot) {
 		s.Pairing.Paired, s.Boot, s.Pair = true, booted("done"), healthy().Pair
 		s.Operator.Pairing, s.Operator.Fixed = nil, []string{"10.20.0.11"}
-	}, keys: "m\re\t\t\t\t\r"},
+	}, keys: "m\re\t\t\t\t12\r"},
 }
 
 func ready(s *Snapshot) {

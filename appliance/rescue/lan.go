@@ -117,6 +117,9 @@ func tryLan(m *Model, v *formView) []Effect {
 		lines = append(lines, paragraph(screen.Plain, m.t("lan.means"))...)
 		if m.snap.Pairing.Paired {
 			lines = append(lines, m.fixed()...)
+			if l.VLAN != m.snap.Operator.Lan.VLAN {
+				lines = append(lines, paragraph(screen.Warn, m.t("lan.othervlan"))...)
+			}
 		}
 		return lines
 	}, ask(operator.Ask{Do: operator.TryLan, Lan: &l})))

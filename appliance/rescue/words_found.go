@@ -109,13 +109,14 @@ var foundings = map[string][2]string{
 	"lan.dhcp": {"automatique (DHCP)", "automatic (DHCP)"}, "lan.static": {"fixe", "fixed"},
 	"hint.lan.mode": {"Espace pour changer.", "Space changes it."}, "hint.lan.address": {"Exemple : 10.20.0.11/24. Sans effet en automatique.", "Example: 10.20.0.11/24. Without effect when automatic."},
 	"hint.lan.gateway": {"Le routeur de la mairie ; vide : aucun.", "The town's router; empty: none."}, "hint.lan.dns": {"Facultatif.", "Optional."}, "hint.lan.vlan": {"Vide, sauf si le port de la mairie est étiqueté (802.1Q). Entrée : essayer.", "Empty, unless the town's port is tagged (802.1Q). Enter: try it."},
-	"confirm.lan": {"Oui, essayer ce réseau", "Yes, try this network"},
-	"lan.means":   {"Il s'applique tout de suite, et s'annule tout seul après une minute sans confirmation.", "It is applied at once, and undone by itself after a minute without confirmation."},
-	"lan.free":    {"L'autre nœud et le témoin ne connaissent pas cette adresse : rien d'autre n'est à changer. La console web change d'adresse.", "The other node and the witness do not know this address: nothing else is to be changed. The web console moves with it."},
-	"lan.fixed":   {"ATTENTION : l'autre nœud, le témoin et les citoyens connaissent ce nœud par %s. Sans cette adresse, les votes et les données passent encore par les fibres, mais la console et l'accès direct ne répondent plus : il faudra aussi changer la configuration des deux autres.", "CAREFUL: the other node, the witness and citizens know this node by %s. Without that address votes and data still use the fibres, but the console and the direct access do not answer any more: the configuration of the two others must be changed too."},
-	"trial.left":  {"Ce réseau est à l'essai ; sans confirmation l'ancien revient dans %s.", "This network is on trial; without confirmation the former one is back in %s."},
-	"trial.look":  {"Vérifiez que tout répond, puis gardez-le.", "Check that all answers, then keep it."},
-	"trial.keep":  {"Garder ce réseau", "Keep this network"}, "trial.undo": {"Revenir au réseau d'avant", "Go back to the former network"},
+	"confirm.lan":   {"Oui, essayer ce réseau", "Yes, try this network"},
+	"lan.means":     {"Il s'applique tout de suite, et s'annule tout seul après une minute sans confirmation.", "It is applied at once, and undone by itself after a minute without confirmation."},
+	"lan.free":      {"L'autre nœud et le témoin ne connaissent pas cette adresse : rien d'autre n'est à changer. La console web change d'adresse.", "The other node and the witness do not know this address: nothing else is to be changed. The web console moves with it."},
+	"lan.fixed":     {"ATTENTION : l'autre nœud, le témoin et les citoyens connaissent ce nœud par %s. Sans cette adresse, les votes et les données passent encore par les fibres, mais la console et l'accès direct ne répondent plus : il faudra aussi changer la configuration des deux autres.", "CAREFUL: the other node, the witness and citizens know this node by %s. Without that address votes and data still use the fibres, but the console and the direct access do not answer any more: the configuration of the two others must be changed too."},
+	"lan.othervlan": {"Le VLAN change : une fois gardé, redémarrez ce nœud (F1), sinon l'adresse des citoyens reste sur l'ancien.", "The VLAN changes: once it is kept, reboot this node (F1), else the citizens' address stays on the former one."},
+	"trial.left":    {"Ce réseau est à l'essai ; sans confirmation l'ancien revient dans %s.", "This network is on trial; without confirmation the former one is back in %s."},
+	"trial.look":    {"Vérifiez que tout répond, puis gardez-le.", "Check that all answers, then keep it."},
+	"trial.keep":    {"Garder ce réseau", "Keep this network"}, "trial.undo": {"Revenir au réseau d'avant", "Go back to the former network"},
 }
 
 func init() { maps.Copy(words, foundings) }
