@@ -63,6 +63,7 @@ type Store struct {
 	write   *sql.DB // one connection: writers queue here
 	read    *sql.DB
 	margin  int64 // room promised to the database ahead of its use
+	users   users
 }
 
 // Format lays out a blank volume and makes an empty database on it. A volume
@@ -235,9 +236,13 @@ func (s *Store) loadSpace(ctx context.Context) error {
 	return rows.Err()
 }
 
-// Close writes the log back into the database and lets go of the device. On a
-// failed volume it only lets go.
+// Close refuses new transactions, waits for those under way, writes the log back into
+// the database and lets go of the device. On a failed volume it only lets go. When a
+// transaction does not end in time, everything is left to it, and that is the error.
 func (s *Store) Close() error {
+	if err := s.users.end(closeBound); err != nil {
+		return fmt.Errorf("close citizen volume: %w", err)
+	}
 	var err error
 	for _, db := range []*sql.DB{s.read, s.write} {
 		if db != nil {

@@ -275,6 +275,39 @@ func TestReadersGoOnWhileOthersWrite(t *testing.T) {
 	}
 }
 
+// A switch closes the store under the requests that are being served.
+func TestTransactionsEndBeforeTheStoreDoes(t *testing.T) {
+	d := formatted(t, crashDevice)
+	for range 40 {
+		s := opened(t, d)
+		var wg sync.WaitGroup
+		for w := range 4 {
+			wg.Go(func() {
+				for i := 0; ; i++ {
+					err := s.Read(t.Context(), "count", func(ctx context.Context, tx *store.Tx) error {
+						var n int
+						return tx.QueryRowContext(ctx, `SELECT count(*) FROM blob`).Scan(&n)
+					})
+					if w == 0 && err == nil {
+						err = s.Write(t.Context(), "nothing", func(context.Context, *store.Tx) error { return nil })
+					}
+					if errors.Is(err, disk.ErrClosed) {
+						return
+					}
+					if err != nil {
+						t.Errorf("transaction %d: %v", i, err)
+						return
+					}
+				}
+			})
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+	}
+}
+
 func TestAGrownDeviceIsUsed(t *testing.T) {
 	d := formatted(t, crashDevice)
 	bigger := newRecorder(4*crashDevice, d.now)

@@ -38,6 +38,10 @@ type Tx struct {
 // When it returns an error, nothing of it is visible; whether it is durable is
 // unknown only if the store has failed. Cancelling ctx stops f, not the commit.
 func (s *Store) Write(ctx context.Context, what string, f func(context.Context, *Tx) error) error {
+	if err := s.users.enter(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer s.users.leave()
 	if err := s.v.check(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -87,6 +91,10 @@ func (s *Store) promise(ctx context.Context, tx *sql.Tx) error {
 
 // Read runs f in a transaction that sees one state of the database throughout.
 func (s *Store) Read(ctx context.Context, what string, f func(context.Context, *Tx) error) error {
+	if err := s.users.enter(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer s.users.leave()
 	if err := s.v.check(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
