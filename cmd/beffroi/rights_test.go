@@ -32,6 +32,10 @@ import (
 func nodeA(t *testing.T, r func(d config.Dir, n *config.Node) *rights.Plan) (*town, *config.Node) {
 	w := newTown(t)
 	w.withStores()
+	return w, startA(t, w, r)
+}
+
+func startA(t *testing.T, w *town, r func(d config.Dir, n *config.Node) *rights.Plan) *config.Node {
 	d := w.dirs["a"]
 	n, err := config.Load(d)
 	if err != nil {
@@ -73,7 +77,7 @@ func nodeA(t *testing.T, r func(d config.Dir, n *config.Node) *rights.Plan) (*to
 		s := w.status("a")
 		return s.Address && s.Citizen != nil && s.Citizen.Serving && s.Citizen.Copies == 2
 	})
-	return w, n
+	return n
 }
 
 // noRights is process mode.
