@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -128,6 +129,7 @@ type child struct {
 	voice   *voice    // of that process
 	said    string
 	last    string
+	late    string       // why it was killed, if it took too long
 	struck  bool         // killed by a fence, not yet gone
 	group   cgroup.Group // where this life was born
 	lives   int          // whose groups could not be removed
@@ -345,6 +347,12 @@ func (s *Supervisor) step(c *child, e Event) {
 	case Terminate:
 		s.signal(c, syscall.SIGTERM)
 	case Kill:
+		switch old {
+		case Starting:
+			c.late = fmt.Sprintf("it was not ready within %v", c.service.Limits.Ready)
+		case Ready:
+			c.late = fmt.Sprintf("it gave no sign of life for %v", c.service.Limits.Watchdog)
+		}
 		s.log.Warn("service is killed, it took too long", "service", c.service.Name, "state", old)
 		s.signal(c, syscall.SIGKILL)
 	}
@@ -356,7 +364,10 @@ func (s *Supervisor) exited(e exit) {
 	if c.machine.State() != Stopping || e.failed {
 		c.last = c.voice.words()
 	}
-	c.cmd, c.said = nil, e.how
+	if c.late != "" {
+		e.how, c.last = c.late, strings.TrimSuffix(c.late+": "+c.last, ": ")
+	}
+	c.cmd, c.said, c.late = nil, e.how, ""
 	s.sweep(c)
 	if c.struck { // it may have listened once more before it died
 		c.struck = false

@@ -191,7 +191,8 @@ func TestAServiceThatFailsIsStartedAgainHoweverOften(t *testing.T) {
 			r := start(t, func(c *supervise.Config) {
 				c.Services[0].Limits.Ready, c.Services[0].Limits.Watchdog = 300*time.Millisecond, 300*time.Millisecond
 			}, part)
-			r.await("three failures", func(s []supervise.Status) bool { return s[0].Failures >= 3 })
+			want := map[string]string{"crash": "playing crash", "silent": "it was not ready within 300ms: playing silent", "mute": "it gave no sign of life for 300ms: playing mute"}[part]
+			r.await("three failures, and why", func(s []supervise.Status) bool { return s[0].Failures >= 3 && s[0].Last == want })
 		})
 	}
 }
