@@ -97,7 +97,10 @@ func TestModulesComeWithWhatTheyNeed(t *testing.T) {
 		}
 	}
 	known["ext4"] = module{path: "kernel/fs/ext4.ko", needs: []string{"libcrc32c", "builtin"}, aliases: []string{"fs-ext4"}}
-	m := collect("6.1", known, map[string]bool{"ext4": true, "libcrc32c": true})
+	m, err := collect("6.1", known, map[string]bool{"ext4": true, "libcrc32c": true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var list, alias string
 	for _, e := range m.Entries {
 		switch e.Path {
@@ -107,7 +110,7 @@ func TestModulesComeWithWhatTheyNeed(t *testing.T) {
 			alias = string(e.Data)
 		}
 	}
-	if !strings.HasPrefix(list, "ext4 kernel/fs/ext4.ko libcrc32c\n") || alias != "alias fs-ext4 ext4\n" {
+	if !strings.HasPrefix(list, "ext4 kernel/fs/ext4.ko.zst libcrc32c\n") || alias != "alias fs-ext4 ext4\n" {
 		t.Errorf("%q, %q", list, alias)
 	}
 }

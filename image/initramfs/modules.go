@@ -9,6 +9,8 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/klauspost/compress/zstd"
+
 	"beffroi.dev/image/packages"
 )
 
@@ -100,7 +102,7 @@ func ChooseModules(t packages.Tree, wanted []string) (Modules, error) {
 			return Modules{}, err
 		}
 	}
-	return collect(release, known, chosen), nil
+	return collect(release, known, chosen)
 }
 
 // index reads what all modules of a tree say about themselves.
@@ -191,8 +193,15 @@ func readModule(data []byte) (module, error) {
 }
 
 // collect makes the entries and the two lists of the chosen modules.
-func collect(release string, known map[string]module, chosen map[string]bool) Modules {
+//
+// Each module is compressed for itself: they lie in memory for as long as the machine
+// runs, and are read once.
+func collect(release string, known map[string]module, chosen map[string]bool) (Modules, error) {
 	out := Modules{Release: release}
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return out, fmt.Errorf("initramfs: %w", err)
+	}
 	var list, alias strings.Builder
 	names := make([]string, 0, len(chosen))
 	for n := range chosen {
@@ -202,7 +211,8 @@ func collect(release string, known map[string]module, chosen map[string]bool) Mo
 	root := "modules/" + release + "/"
 	for _, n := range names {
 		m := known[n]
-		out.Entries = append(out.Entries, File(root+m.path, m.data))
+		file := m.path + ".zst"
+		out.Entries = append(out.Entries, File(root+file, z.EncodeAll(m.data, nil)))
 		out.Firmware = append(out.Firmware, m.firm...)
 		var needs []string
 		for _, d := range m.needs {
@@ -211,7 +221,7 @@ func collect(release string, known map[string]module, chosen map[string]bool) Mo
 			}
 		}
 		sort.Strings(needs)
-		fmt.Fprintln(&list, strings.TrimSpace(n+" "+m.path+" "+strings.Join(needs, ",")))
+		fmt.Fprintln(&list, strings.TrimSpace(n+" "+file+" "+strings.Join(needs, ",")))
 		for _, a := range m.aliases {
 			if !strings.ContainsAny(a, " \t") {
 				fmt.Fprintf(&alias, "alias %s %s\n", a, n)
@@ -221,7 +231,7 @@ func collect(release string, known map[string]module, chosen map[string]bool) Mo
 	out.Entries = append(out.Entries, File(root+"modules.list", []byte(list.String())), File(root+"modules.alias", []byte(alias.String())))
 	sort.Strings(out.Firmware)
 	out.Firmware = slices.Compact(out.Firmware)
-	return out
+	return out, nil
 }
 
 // Microcode is the archive that the kernel reads before all others; it has to lie

@@ -21,7 +21,7 @@ const (
 )
 
 // settleAfter is how long the pair is left alone before its memory is looked at.
-const settleAfter = 30 * time.Second
+const settleAfter = 2 * time.Minute
 
 // manifest is what mkimage wrote beside the image.
 type manifest struct {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 )
 
@@ -123,13 +124,30 @@ var options = map[string]string{
 	"efi_pstore": "pstore_disable=0", // Debian's kernel switches it off
 }
 
+// maxModule bounds a module, bytes: the largest drivers have some 10 MB.
+const maxModule = 64 << 20
+
+// finit gives a module to the kernel; one that is compressed is unpacked here, because
+// not every kernel does it.
 func finit(file, options string) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return unix.FinitModule(int(f.Fd()), options, 0)
+	if filepath.Ext(file) != ".zst" {
+		return unix.FinitModule(int(f.Fd()), options, 0)
+	}
+	z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxModule))
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	b, err := io.ReadAll(io.LimitReader(z, maxModule))
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(file), err)
+	}
+	return unix.InitModule(b, options)
 }
 
 // For names the modules that drive a device, by its modalias.
