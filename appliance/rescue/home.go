@@ -38,14 +38,20 @@ func booting(b Boot) bool {
 // early is true before the boot has looked for a configuration: without one it goes
 // no further, and what to do about it is on the first-boot screen.
 func early(m *Model) bool {
-	if m.pairing() != nil {
-		return false
-	}
-	for _, p := range m.snap.Boot.Phases {
-		if p.Name == "identity" {
-			// A seed that is refused is no missing configuration: the table says why.
-			return p.State == "waiting" || p.State == "running" && p.Error == "" || p.State == "failed" && p.Error != ""
+	i := slices.IndexFunc(m.snap.Boot.Phases, func(p Phase) bool { return p.Name == "identity" })
+	if i >= 0 {
+		// A seed that is refused, or a lan without a card, is no missing configuration:
+		// the table says why.
+		if p := m.snap.Boot.Phases[i]; p.State == "failed" && p.Error != "" {
+			return true
 		}
+	}
+	switch {
+	case m.pairing() != nil:
+		return false
+	case i >= 0:
+		p := m.snap.Boot.Phases[i]
+		return p.State == "waiting" || p.State == "running" && p.Error == ""
 	}
 	return booting(m.snap.Boot)
 }
