@@ -31,7 +31,11 @@ var foundingStates = map[string]struct {
 	change func(*Snapshot)
 	keys   string
 }{
-	"blank":         {},
+	"blank": {},
+	"blank-nocard": {change: func(s *Snapshot) {
+		s.Operator.Pairing.Code, s.Operator.Pairing.Heard, s.Net = "", nil, Net{}
+		s.Boot.Phases[8].State, s.Boot.Phases[8].Error = "failed", "lan: there is no card #0; this machine has no card: is its driver missing?"
+	}},
 	"blank-menu":    {keys: "m"},
 	"blank-alone":   {change: func(s *Snapshot) { s.Operator.Pairing.Heard = nil }},
 	"blank-guessed": {change: func(s *Snapshot) { s.Operator.Pairing.Wrong = 2 }},

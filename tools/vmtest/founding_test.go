@@ -1,0 +1,165 @@
+package vmtest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"beffroi.dev/tools/serial"
+)
+
+var codePattern = regexp.MustCompile(`\b[2-9A-HJKMNP-Z]{4}-[2-9A-HJKMNP-Z]{4}\b`)
+
+// blankPair boots two machines without a seed.
+func blankPair(t *testing.T) (dir string, lab func(args ...string)) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "bef") // short, for the sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	lab = func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command(filepath.Join(root(t), "bin", "lab"), append(args, "--dir", dir)...).CombinedOutput(); err != nil {
+			t.Fatalf("lab %v: %v\n%s", args, err, out)
+		}
+	}
+	t.Cleanup(func() {
+		lab("down")
+		_ = os.RemoveAll(dir)
+	})
+	lab("up", "--mode", "vm", "--blank", "--store", "512", "--image", image(t), "--beffroi", filepath.Join(root(t), "bin", "beffroi"))
+	return dir, lab
+}
+
+// joining starts a witness of an empty folder and returns its code.
+func joining(t *testing.T, dir, listen string) string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(root(t), "bin", "beffroi"), "witness", "--join", "--dir", dir, "--listen", listen)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if code := codePattern.FindString(lines.Text()); code != "" {
+			return code
+		}
+	}
+	t.Fatal("the witness shows no code")
+	return ""
+}
+
+// seat is the serial line of a machine, in English.
+func seat(t *testing.T, dir, node string, want ...string) (*serial.Line, string) {
+	t.Helper()
+	line, err := serial.Dial(within(t, seenBound), filepath.Join(dir, node, "serial.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = line.Close() })
+	if _, err := line.AwaitAny(within(t, bootBound), "Première mise en service", "First start", "Premiers mots de passe", "First passwords"); err != nil {
+		t.Fatal(err)
+	}
+	speak(t, line, serial.English)
+	return line, sees(t, line, want...)
+}
+
+// answer presses keys, and waits for what they lead to.
+func answer(t *testing.T, line *serial.Line, keys string, want ...string) string {
+	t.Helper()
+	if err := line.Press(keys); err != nil {
+		t.Fatal(err)
+	}
+	return sees(t, line, want...)
+}
+
+// Two blank machines and a witness of an empty folder become a pair that serves, by
+// what a person types on one serial line. The power of both nodes goes right after the
+// founding: the passwords are still there, and all goes on by itself.
+func TestTwoBlankMachinesAreFounded(t *testing.T) {
+	long(t)
+	dir, lab := blankPair(t)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	_ = free.Close()
+	witness := joining(t, filepath.Join(dir, "w"), "127.0.0.1:"+port)
+	b, screen := seat(t, dir, "b", "belongs to no pair", "Code")
+	twin := codePattern.FindString(screen)
+	a, _ := seat(t, dir, "a", "belongs to no pair", "Code", twin[:2]+"...")
+	if _, err := a.Menu(within(t, seenBound)); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Choose(within(t, seenBound), "Found the pair"); err != nil {
+		t.Fatal(err)
+	}
+	sees(t, a, "(1/4)")
+	answer(t, a, "Beauval\r\r\r10.75.0.10\r\r", "(2/4)", twin[:2]+"...")
+	answer(t, a, twin+"\r\r", "(3/4)")
+	answer(t, a, witness+"\r10.75.0.253:"+port+"\r", "(4/4)", "Beauval")
+	begun := time.Now()
+	secrets := answer(t, a, "\x1b[B\r", "NOW, on paper", "API token")
+	t.Logf("from the last answer to the passwords: %.1f s\n%s", time.Since(begun).Seconds(), secrets)
+	_ = a.Close()
+	_ = b.Close()
+	lab("kill", "a")
+	lab("kill", "b")
+	lab("start", "a")
+	lab("start", "b")
+	begun = time.Now()
+	a, _ = seat(t, dir, "a", "NOW, on paper", regexp.MustCompile(`[0-9a-f]{40}`).FindString(secrets))
+	answer(t, a, "\r", "written down?")
+	if err := a.Press("\x1b[B\r"); err != nil {
+		t.Fatal(err)
+	}
+	sees(t, a, "ALL IS WELL", "two copies up to date")
+	var description struct {
+		Citizen string `json:"citizen_url"`
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "lab.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &description)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ctx := within(t, quietBound); ; time.Sleep(200 * time.Millisecond) {
+		if err = home(ctx, description.Citizen+"/"); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("from power-on of the founded pair until citizens are served: %.1f s", time.Since(begun).Seconds())
+}
+
+func home(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("citizens' page: %s", res.Status)
+	}
+	return nil
+}
