@@ -21,6 +21,9 @@ import (
 // waits that long.
 const hotplugEvery = 3 * time.Second
 
+// quiet is how long a new life of init leaves the processors to the services.
+const quiet = time.Minute
+
 // services runs until the machine is to end. It begins where the phases end: when
 // init is started again after it was killed, it finds everything mounted.
 func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
@@ -31,6 +34,16 @@ func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
 	}
 	if s.modules != nil {
 		tasks.Go("devices that appear", func(ctx context.Context) error {
+			if s.again { // one may have appeared while there was no init; services come first
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(quiet):
+				}
+				if err := errors.Join(s.modules.Coldplug("/sys/devices")...); err != nil {
+					s.log.Warn("modules of devices", "cause", err)
+				}
+			}
 			s.modules.Hotplug(ctx, "/sys/bus", hotplugEvery, func(device string, err error) { s.log.Info("a device appeared", "device", device, "cause", err) })
 			return nil
 		})

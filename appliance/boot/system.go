@@ -35,9 +35,11 @@ const (
 	statePath  = "/state"
 	moduleRoot = "/modules"
 	modprobe   = "/beffroi/bin/modprobe"
-	userland   = "/usr.squashfs"
-	classBlock = "/sys/class/block"
-	microcode  = "/kernel"
+	// modulesDone says that a life of init in this boot has loaded the modules.
+	modulesDone = "/run/beffroi/modules"
+	userland    = "/usr.squashfs"
+	classBlock  = "/sys/class/block"
+	microcode   = "/kernel"
 )
 
 // Names of our partitions; see pkg/host/layout.
@@ -59,6 +61,7 @@ type system struct {
 	log     *slog.Logger
 	board   board.Board
 	modules *rootfs.Modules
+	again   bool // an earlier life of init in this boot has loaded them
 	feeder  *feeder
 	node    *config.Node
 	store   rootfs.Partition
@@ -131,6 +134,11 @@ func (s *system) loadModules(context.Context) (string, error) {
 	if s.modules, err = rootfs.OpenModules(filepath.Join(moduleRoot, unix.ByteSliceToString(u.Release[:]))); err != nil {
 		return "", err
 	}
+	// Guests have until their fence for an init that was killed to be there again: what
+	// an earlier life has loaded is not looked for anew, which takes seconds.
+	if _, err := os.Stat(modulesDone); err == nil {
+		return "loaded by an earlier life of init", nil
+	}
 	var faults []error
 	for _, name := range s.board.Modules {
 		if err := s.modules.Load(name); err != nil {
@@ -142,6 +150,9 @@ func (s *system) loadModules(context.Context) (string, error) {
 	// What the kernel asks for later, and devices that appear later.
 	if err := os.WriteFile("/proc/sys/kernel/modprobe", []byte(modprobe), 0); err != nil {
 		faults = append(faults, fmt.Errorf("the kernel cannot ask for modules: %w", err))
+	}
+	if err := os.WriteFile(modulesDone, nil, 0o600); err != nil {
+		faults = append(faults, err)
 	}
 	// A driver that is missing or does not load is told, and the boot goes on: what
 	// needs it says so by itself.
