@@ -29,11 +29,7 @@ func (firstView) draw(m *Model) content {
 	if p == nil || p.Code == "" {
 		c.text(screen.Bold, m.t("first.lead"))
 		c.gap()
-		if why := m.stuck(); why != "" {
-			c.text(screen.Warn, m.t("first.stuck", clip(why, 160)))
-		} else {
-			c.text(screen.Plain, m.t(yes(m.snap.OperatorErr != nil, "first.noinit", "first.soon")))
-		}
+		c.text(screen.Plain, m.t(yes(m.snap.OperatorErr != nil, "first.noinit", "first.soon")))
 	} else {
 		m.invitation(&c, p)
 	}
@@ -52,17 +48,6 @@ func (firstView) draw(m *Model) content {
 		c.body = labelled(c.body, at, m.t("row.heard"), screen.Dim, m.t("first.nobody"))
 	}
 	return c
-}
-
-// stuck is why this node cannot even wait for a pair, as init has it: no card, most
-// often.
-func (m *Model) stuck() string {
-	for _, p := range m.snap.Boot.Phases {
-		if p.Name == "identity" {
-			return p.Error
-		}
-	}
-	return ""
 }
 
 // invitation is the code and what to do, or why there is nothing to be done here.

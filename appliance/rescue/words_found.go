@@ -20,7 +20,6 @@ var foundings = map[string][2]string{
 	"row.code": {"Code", "Code"}, "row.heard": {"À portée", "In reach"},
 	"first.lead":    {"Cette machine n'appartient encore à aucune paire.", "This machine belongs to no pair yet."},
 	"first.soon":    {"Son code s'affiche ici dans quelques secondes.", "Its code will be shown here within seconds."},
-	"first.stuck":   {"Elle ne peut pas encore montrer de code ; c'est retenté tout seul. Cause : %s", "It cannot show a code yet; that is tried again by itself. Cause: %s"},
 	"first.noinit":  {"Le programme de démarrage ne répond pas ; attendez une minute, puis redémarrez (menu).", "The boot program does not answer; wait a minute, then reboot (menu)."},
 	"first.how1":    {"Sur UNE des deux machines : F1, « Fonder la paire ». Tapez-y le code que montre l'autre, puis celui du témoin.", "On ONE of the two machines: F1, “Found the pair”. Type there the code that the other one shows, then the witness's."},
 	"first.how2":    {"Sur l'autre machine il n'y a rien à faire. Témoin : beffroi witness --join --dir DOSSIER, sur un petit poste d'un troisième site.", "Nothing is to be done on the other machine. Witness: beffroi witness --join --dir FOLDER, on a small computer at a third site."},
