@@ -129,7 +129,13 @@ const maxModule = 64 << 20
 
 // finit gives a module to the kernel; one that is compressed is unpacked here, because
 // not every kernel does it.
+// One that is loaded already is not even read: an init that was killed comes back
+// before the fence of its guests has passed.
 func finit(file, options string) error {
+	name := plain(strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), ".zst"), ".ko"))
+	if _, err := os.Stat("/sys/module/" + name); err == nil {
+		return unix.EEXIST
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return err
