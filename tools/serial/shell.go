@@ -21,6 +21,10 @@ var (
 	shellAsks  = map[Lang]string{French: "Mot de passe de secours", English: "Rescue password"}
 )
 
+// prompt of a shell that reads: what is typed before it goes to a terminal whose
+// settings are just being changed.
+var prompt = regexp.MustCompile(`(?m)[$#] *$`)
+
 // frame begins every screen of the console, and no shell's.
 const frame = " BEFFROI · "
 
@@ -58,7 +62,7 @@ func (l *Line) Shell(ctx context.Context, password string) (*Shell, error) {
 		return nil, err
 	}
 	screen, err = l.until(ctx, "the answer to the password", func(s string) bool {
-		return !strings.Contains(s, frame) || refused(s) > before
+		return !strings.Contains(s, frame) && prompt.MatchString(s) || refused(s) > before
 	})
 	if err != nil {
 		return nil, err
@@ -67,18 +71,10 @@ func (l *Line) Shell(ctx context.Context, password string) (*Shell, error) {
 		return nil, fmt.Errorf("the rescue shell refuses this password:\n%s", screen)
 	}
 	s := &Shell{line: l}
-	// It may not read yet: what is typed too early is lost, or is there twice.
-	for {
-		try, cancel := context.WithTimeout(ctx, again)
-		_, code, err := s.Run(try, "true")
-		cancel()
-		if err == nil && code == 0 {
-			return s, nil
-		}
-		if ctx.Err() != nil || IsGone(err) {
-			return nil, fmt.Errorf("open the rescue shell: %w", err)
-		}
+	if _, err := s.Must(ctx, "true"); err != nil {
+		return nil, fmt.Errorf("open the rescue shell: %w", err)
 	}
+	return s, nil
 }
 
 // Run runs a command line and returns what it printed and its exit code.
