@@ -81,9 +81,7 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 		end.orderly(func() { s.handOver(ctx, seq) })
 		tasks.Go("trial", func(ctx context.Context) error { return s.watchTrial(ctx, seq, func() { end.ask(Reboot) }) })
 		tasks.Go("clock", s.keepClock)
-		if err := s.services(ctx, c, seq); err != nil {
-			log.Error("services", "cause", err)
-		}
+		s.keepServices(ctx, c, seq)
 	}
 	s.feeder.disarm()
 	return errors.Join(tasks.Stop(stopBound), halt(end.what()))

@@ -61,8 +61,7 @@ func (e *ending) ask(how End) {
 	}()
 }
 
-// what is the end to make. Services that ended by themselves, which they never
-// should, make it a reboot.
+// what is the end to make; a reboot when nobody has said.
 func (e *ending) what() End {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -18,7 +18,7 @@ func TestAnEndHandsOverFirstAndWhoAsksAgainDoesNotWait(t *testing.T) {
 
 	e := &ending{stop: stop}
 	if e.what() != Reboot {
-		t.Error("services that ended by themselves make a reboot")
+		t.Error("an end that nobody asked for is a reboot")
 	}
 	e.orderly(func() { <-handed })
 	e.ask(PowerOff)

@@ -24,6 +24,32 @@ const hotplugEvery = 3 * time.Second
 // quiet is how long a new life of init leaves the processors to the services.
 const quiet = time.Minute
 
+// keepServices runs the services until the machine is to end. When they cannot be run,
+// the console says why, and they are tried again; if that does not help soon, the
+// watchdog gets no beats and resets the machine: guests may live that nobody fences.
+func (s *system) keepServices(ctx context.Context, c Config, seq *Sequence) {
+	s.feeder.watch()
+	s.finishFounding()
+	for ctx.Err() == nil {
+		err := s.services(ctx, c, seq)
+		if ctx.Err() != nil {
+			if err != nil {
+				s.log.Error("services did not end well", "cause", err)
+			}
+			return
+		}
+		if err == nil {
+			err = errors.New("they ended, and nobody had asked for it")
+		}
+		s.log.Error("services cannot be run; they are tried again", "cause", err)
+		seq.ServicesFailed(err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(retry):
+		}
+	}
+}
+
 // services runs until the machine is to end. It begins where the phases end: when
 // init is started again after it was killed, it finds everything mounted.
 func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
@@ -48,8 +74,6 @@ func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
 			return nil
 		})
 	}
-	s.feeder.watch()
-	s.finishFounding()
 	err = parent.Run(ctx, parent.Config{
 		Dir: s.dir, Binary: c.Binary, Has: c.Has,
 		Rights:      &rights.Plan{Dir: s.dir, Store: s.node.Store.Path, Groups: cgroup.Root},

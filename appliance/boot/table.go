@@ -156,10 +156,30 @@ func (s *Sequence) SetReady(uptime time.Duration) {
 	if first {
 		s.table.Ready = uptime.Seconds()
 	}
+	failed := len(s.table.Phases) > len(s.phases)
 	s.mu.Unlock()
+	if failed {
+		s.setServices(Line{Name: servicesPhase, State: Done})
+	}
 	if first {
 		s.save()
 	}
+}
+
+// servicesPhase is what follows the phases; it is a line only when it has failed.
+const servicesPhase = "services"
+
+// ServicesFailed records why the services cannot be run.
+func (s *Sequence) ServicesFailed(err error) {
+	s.setServices(Line{Name: servicesPhase, State: Failed, Error: err.Error()})
+}
+
+// setServices puts the line of the services after those of the phases.
+func (s *Sequence) setServices(l Line) {
+	s.mu.Lock()
+	s.table.Phases = append(s.table.Phases[:len(s.phases)], l)
+	s.mu.Unlock()
+	s.save()
 }
 
 // SetTrial records how a boot on trial fares, and reports whether that is news.

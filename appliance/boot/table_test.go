@@ -50,6 +50,15 @@ func TestPhasesRunInOrderAndTheTableSaysWhatBecameOfThem(t *testing.T) {
 			t.Errorf("phase %s is %s; want %s", table.Phases[i].Name, table.Phases[i].State, want)
 		}
 	}
+	s.ServicesFailed(errors.New("no socket"))
+	s.ServicesFailed(errors.New("still none"))
+	if l := s.Table().Phases; len(l) != 4 || l[3].Name != "services" || l[3].State != boot.Failed || l[3].Error != "still none" {
+		t.Errorf("services that fail: %+v", l)
+	}
+	s.SetReady(5 * time.Second)
+	if l := s.Table().Phases; len(l) != 4 || l[3].State != boot.Done || s.Table().Ready != 3 {
+		t.Errorf("services that work after all: %+v", l)
+	}
 	if table.Ready != 3 || table.Version != "1.0" || table.Phases[2].Note != "/dev/vda" {
 		t.Errorf("table: %+v", table)
 	}
