@@ -275,7 +275,7 @@ func freezeInit(t *testing.T, s *service) {
 	sh := s.shell(t, guest.Node)
 	init := one(t, sh, 0, "beffroi", "init")
 	frozen := time.Now()
-	if err := sh.Send(fmt.Sprintf("kill -STOP %d", init)); err != nil {
+	if err := sh.Send(fmt.Sprintf("kill -19 %d", init)); err != nil { // SIGSTOP, which the shell does not know by name
 		t.Fatal(err)
 	}
 	seen, ctx := map[string]time.Duration{}, within(t, quietBound)
