@@ -85,9 +85,7 @@ func vmArgs(m Machine, acc, clock string) []string {
 		clock = "utc"
 	}
 	in := func(name string) string { return filepath.Join(m.Dir, name) }
-	// Emulated SVM looks as if KVM worked in the node, and corrupts the node's kernel:
-	// guests of an emulated node are emulated too.
-	machine, cpu := "q35", "max,svm=off"
+	machine, cpu := "q35", "max"
 	if acc == "kvm" {
 		cpu = "host"
 	}

@@ -6,10 +6,14 @@
 // its exit status, within a deadline. It asks once; the machine does not change
 // under a running process.
 //
+// On a machine that is itself emulated it does not ask: KVM runs guests there on
+// emulated instructions, and was seen to corrupt the kernel's stacks.
+//
 // It never loads modules and never changes permissions.
 package accel
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +84,9 @@ func (p *Prober) try(ctx context.Context, a qemu.Accel) error {
 	cpu := "max"
 	if a == qemu.KVM {
 		cpu = "host"
+		if info, err := os.ReadFile("/proc/cpuinfo"); err == nil && emulated(info) {
+			return errors.New("this machine is itself emulated")
+		}
 		f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 		if err != nil {
 			return fmt.Errorf("open KVM: %w", err)
@@ -111,6 +118,17 @@ func (p *Prober) try(ctx context.Context, a qemu.Accel) error {
 		err = errors.New("it exited without running its guest")
 	}
 	return fmt.Errorf("a guest under %s failed: %w: %.200s", a, err, out)
+}
+
+// emulated tells the processor of QEMU's own emulation by its model name.
+func emulated(cpuinfo []byte) bool {
+	for line := range bytes.Lines(cpuinfo) {
+		name, model, _ := bytes.Cut(line, []byte(":"))
+		if string(bytes.TrimSpace(name)) == "model name" {
+			return bytes.HasPrefix(bytes.TrimSpace(model), []byte("QEMU TCG CPU"))
+		}
+	}
+	return false
 }
 
 // image is the ROM of the probe guest.

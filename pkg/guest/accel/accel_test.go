@@ -50,3 +50,16 @@ func TestAMissingQemuMeansEmulationWithAReason(t *testing.T) {
 		t.Errorf("answer %+v; want TCG and a reason", a)
 	}
 }
+
+func TestAnEmulatedProcessorIsKnownByItsName(t *testing.T) {
+	for info, want := range map[string]bool{
+		"processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: QEMU TCG CPU version 2.5+\nstepping\t: 3\n": true,
+		"processor\t: 0\nmodel name\t: AMD EPYC 7763 64-Core Processor\n":                                     false,
+		"processor\t: 0\nmodel name\t: QEMU Virtual CPU version 2.5+\n":                                       false, // may be KVM's
+		"": false,
+	} {
+		if got := emulated([]byte(info)); got != want {
+			t.Errorf("%q: %v", info, got)
+		}
+	}
+}
