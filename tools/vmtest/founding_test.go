@@ -26,9 +26,10 @@ func blankPair(t *testing.T) (dir string, lab func(args ...string)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bin := filepath.Join(root(t), "bin") // found now: at the end the test's context is over
 	lab = func(args ...string) {
 		t.Helper()
-		if out, err := exec.Command(filepath.Join(root(t), "bin", "lab"), append(args, "--dir", dir)...).CombinedOutput(); err != nil {
+		if out, err := exec.Command(filepath.Join(bin, "lab"), append(args, "--dir", dir)...).CombinedOutput(); err != nil {
 			t.Fatalf("lab %v: %v\n%s", args, err, out)
 		}
 	}
@@ -36,7 +37,7 @@ func blankPair(t *testing.T) (dir string, lab func(args ...string)) {
 		lab("down")
 		_ = os.RemoveAll(dir)
 	})
-	lab("up", "--mode", "vm", "--blank", "--store", "512", "--image", image(t), "--beffroi", filepath.Join(root(t), "bin", "beffroi"))
+	lab("up", "--mode", "vm", "--blank", "--store", "512", "--image", image(t), "--beffroi", filepath.Join(bin, "beffroi"))
 	return dir, lab
 }
 
@@ -64,7 +65,12 @@ func joining(t *testing.T, dir, listen string) string {
 // seat is the serial line of a machine, in English.
 func seat(t *testing.T, dir, node string, want ...string) (*serial.Line, string) {
 	t.Helper()
-	line, err := serial.Dial(within(t, seenBound), filepath.Join(dir, node, "serial.sock"))
+	ctx := within(t, bootBound)
+	line, err := serial.Dial(ctx, filepath.Join(dir, node, "serial.sock"))
+	for err != nil && ctx.Err() == nil { // the machine is being switched on
+		time.Sleep(100 * time.Millisecond)
+		line, err = serial.Dial(ctx, filepath.Join(dir, node, "serial.sock"))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
