@@ -45,13 +45,13 @@ type Config struct {
 func Run(ctx context.Context, c Config, console io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	end := &ending{stop: cancel}
+	tasks := task.New(context.WithoutCancel(ctx))
+	end := &ending{stop: cancel, tasks: tasks}
 	end.onSignals()
 	_ = rootfs.MountAll(rootfs.Kernel()) // there is no place for a log before; the phase does it again, and tells
 	release := ReadRelease("/etc/os-release")
 	out := logTo("/run/beffroi/init.log", console)
 	log := slog.New(slog.NewTextHandler(out, nil))
-	tasks := task.New(context.WithoutCancel(ctx))
 	s := &system{dir: Dir, release: release, out: out, log: log, feeder: newFeeder(tasks, log), net: netcfg.New(log, netcfg.Options{}), tasks: tasks}
 	must := func(name string, run func(context.Context) (string, error)) Phase {
 		return Phase{Name: name, Run: run, Must: true}

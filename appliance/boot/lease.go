@@ -27,6 +27,9 @@ func (s *system) lease(cfg netcfg.Config) error {
 		s.log.Warn("what DHCP gave before is not known any more", "cause", err)
 	}
 	c, err := dhcp.New(dhcp.Config{Link: cfg.LanLink(), HostName: cfg.HostName, Held: held, Changed: func(ctx context.Context, l *netcfg.Lease) {
+		if ctx.Err() != nil {
+			return // the client was ended while it asked: what it got is nobody's
+		}
 		if err := errors.Join(s.net.SetLease(ctx, l), holdLease(leaseFile, l)); err != nil {
 			s.log.Error("the address that DHCP gave cannot be used", "cause", err)
 		}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beffroi.dev/pkg/host/power"
+	"beffroi.dev/pkg/task"
 )
 
 // End is how a machine goes down.
@@ -29,7 +30,8 @@ const (
 // node's work over before what runs stops; who asks again does not want to wait for
 // that.
 type ending struct {
-	stop func() // what runs
+	stop  func() // what runs
+	tasks *task.Group
 
 	mu       sync.Mutex // guards all below
 	asked    bool
@@ -55,10 +57,12 @@ func (e *ending) ask(how End) {
 		return
 	}
 	e.asked, e.how = true, how
-	go func() { // leave.Run is bounded, and the machine's end does not wait for it
-		e.handOver()
+	handOver := e.handOver
+	e.tasks.Go("hand over", func(context.Context) error {
+		handOver()
 		e.stop()
-	}()
+		return nil
+	})
 }
 
 // what is the end to make; a reboot when nobody has said.

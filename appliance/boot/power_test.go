@@ -3,6 +3,8 @@ package boot
 import (
 	"testing"
 	"time"
+
+	"beffroi.dev/pkg/task"
 )
 
 func TestAnEndHandsOverFirstAndWhoAsksAgainDoesNotWait(t *testing.T) {
@@ -16,7 +18,8 @@ func TestAnEndHandsOverFirstAndWhoAsksAgainDoesNotWait(t *testing.T) {
 		t.Error("before there are services, an end is made at once, as asked")
 	}
 
-	e := &ending{stop: stop}
+	tasks := task.New(t.Context())
+	e := &ending{stop: stop, tasks: tasks}
 	if e.what() != Reboot {
 		t.Error("an end that nobody asked for is a reboot")
 	}
@@ -34,4 +37,7 @@ func TestAnEndHandsOverFirstAndWhoAsksAgainDoesNotWait(t *testing.T) {
 	}
 	close(handed)
 	<-stopped
+	if err := tasks.Stop(time.Minute); err != nil {
+		t.Error(err)
+	}
 }

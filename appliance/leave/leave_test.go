@@ -54,16 +54,16 @@ func TestWhatTheTwinCanBeGiven(t *testing.T) {
 
 // town records what is asked of it, in order. Guests end at the given drain.
 type town struct {
-	status  error
-	ends    map[ident.VM]int
-	drains  int
-	drain   error
-	refuse  error
-	asked   []string
-	stubbed status.Node
+	silent error // what the node service answers
+	ends   map[ident.VM]int
+	drains int
+	drain  error
+	refuse error
+	asked  []string
+	node   status.Node
 }
 
-func (w *town) Status(context.Context) (status.Node, error) { return w.stubbed, w.status }
+func (w *town) Status(context.Context) (status.Node, error) { return w.node, w.silent }
 
 func (w *town) Propose(_ context.Context, do cluster.Action) (cluster.Result, error) {
 	a := do.(*cluster.PlaceVM)
@@ -91,7 +91,7 @@ func (w *town) config() Config {
 }
 
 func TestGuestsEndBeforeTheyStartElsewhereAndGroupsFollow(t *testing.T) {
-	w := &town{stubbed: pair(), ends: map[ident.VM]int{1: 6, 4: 3, 5: 2}}
+	w := &town{node: pair(), ends: map[ident.VM]int{1: 6, 4: 3, 5: 2}}
 	var said []string
 	if err := Run(t.Context(), w.config(), func(p Progress) { said = append(said, fmt.Sprint(p)) }, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
@@ -112,11 +112,11 @@ func TestItReturnsWhateverHangsOrRefuses(t *testing.T) {
 		w    town
 		want string // in the error; empty: none
 	}{
-		{"the node service is silent, guests are shut down", town{status: down, ends: map[ident.VM]int{1: 3}}, "refused"},
-		{"the vm service is silent", town{stubbed: pair(), drain: down}, "shut guests down: refused"},
-		{"a guest never ends", town{stubbed: pair(), ends: map[ident.VM]int{1: 1 << 30}}, "1 guests have not ended"},
-		{"everything is refused", town{stubbed: pair(), refuse: down}, "hand group 2 over: refused"},
-		{"nobody is there to take over", town{stubbed: status.Node{}}, ""},
+		{"the node service is silent, guests are shut down", town{silent: down, ends: map[ident.VM]int{1: 3}}, "refused"},
+		{"the vm service is silent", town{node: pair(), drain: down}, "shut guests down: refused"},
+		{"a guest never ends", town{node: pair(), ends: map[ident.VM]int{1: 1 << 30}}, "1 guests have not ended"},
+		{"everything is refused", town{node: pair(), refuse: down}, "hand group 2 over: refused"},
+		{"nobody is there to take over", town{node: status.Node{}}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
