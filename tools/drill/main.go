@@ -189,7 +189,7 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("at the end: %w", err)
 	}
 	slices.Sort(gaps)
-	fmt.Printf("\n%d kills, %d reports acknowledged and all of them read back, once each.\n", *rounds, len(all))
+	fmt.Printf("\n%d kills, %d reports acknowledged and all of them read back, each under a code of its own.\n", *rounds, len(all))
 	fmt.Printf("longest time between two acknowledged filings: median %.2f s, worst %.2f s\n", gaps[len(gaps)/2].Seconds(), gaps[len(gaps)-1].Seconds())
 	return nil
 }

@@ -58,7 +58,7 @@ func TestThePairBootsAndOutlivesANode(t *testing.T) {
 	}
 	t.Logf("%s is back and up to date %.1f s after power-on; the resync moved %.1f MB of 256 MB", victim, time.Since(started).Seconds(), float64(after-before)/1e6)
 	sees(t, line, "TOUT VA BIEN", "deux copies à jour")
-	t.Logf("%d reports acknowledged in all, each there once", readBack(t, f))
+	t.Logf("%d reports acknowledged in all, each there under a code of its own", readBack(t, f))
 }
 
 // walk goes through the console of a node in both languages.

@@ -17,23 +17,30 @@ import (
 	"beffroi.dev/tools/vmpair"
 )
 
-// part finds a partition of an image.
-func part(t *testing.T, file string, kind layout.GUID) layout.Partition {
+// table opens an image and reads its partitions.
+func table(t *testing.T, file string) (*os.File, layout.Table) {
 	t.Helper()
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	t.Cleanup(func() { _ = f.Close() })
 	st, err := f.Stat()
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := layout.Read(f, st.Size())
+	all, err := layout.Read(f, st.Size())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, ok := table.Find(kind)
+	return f, all
+}
+
+// part finds a partition of an image.
+func part(t *testing.T, file string, kind layout.GUID) layout.Partition {
+	t.Helper()
+	_, all := table(t, file)
+	p, ok := all.Find(kind)
 	if !ok {
 		t.Fatal("the image lacks a partition")
 	}
@@ -43,21 +50,9 @@ func part(t *testing.T, file string, kind layout.GUID) layout.Partition {
 // onlyESP takes every other partition out of a disk's table.
 func onlyESP(t *testing.T, file string) {
 	t.Helper()
-	f, err := os.OpenFile(file, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	table, err := layout.Read(f, st.Size())
-	if err != nil {
-		t.Fatal(err)
-	}
-	table.Partitions = slices.DeleteFunc(table.Partitions, func(p layout.Partition) bool { return p.Type != layout.TypeESP })
-	if err := table.Write(f); err != nil {
+	f, all := table(t, file)
+	all.Partitions = slices.DeleteFunc(all.Partitions, func(p layout.Partition) bool { return p.Type != layout.TypeESP })
+	if err := all.Write(f); err != nil {
 		t.Fatal(err)
 	}
 }

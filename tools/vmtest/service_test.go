@@ -56,7 +56,7 @@ func TestThePairInService(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d reports acknowledged in all, each there once", readBack(t, s.citizens))
+	t.Logf("%d reports acknowledged in all, each there under a code of its own", readBack(t, s.citizens))
 	t.Run("two nodes with one identity", func(t *testing.T) { twoOfOne(t, s) }) // ends the pair
 }
 
