@@ -8,7 +8,8 @@
 //	vm       beffroi-vm       own the guests' folders; start QEMUs as other users, end
 //	                          them, and give them their files; make groups for them
 //	citizen  beffroi-citizen  open volumes; ask init for the service address
-//	console  beffroi-console  open volumes; own the token, the certificate and uploads
+//	console  beffroi-console  open volumes; own the token, the certificate and uploads;
+//	                          speak with vm about guests and with citizen about agents
 //
 // All of them may read the configuration and use the sockets of node and block. None
 // may write to the run folder: init makes the sockets there. No program that they

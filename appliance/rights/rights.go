@@ -96,7 +96,7 @@ func (p Plan) sockets(service string) []supervise.Socket {
 	case "vm":
 		add("vm", account.Console)
 	case "citizen":
-		add("citizen", account.Root)
+		add("citizen", account.Console)
 	case "console":
 		add("console", account.Root)
 	}

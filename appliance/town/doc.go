@@ -14,10 +14,10 @@
 // acknowledge anything is asked of the block service after each piece of work
 // (Role), so a late order can cost time but never a false receipt.
 //
-// On the socket "citizen" it lets the node's operator provision agents:
+// On the socket "citizen" it answers the node's own operators, through the console:
 //
-//	POST /v1/agents  {"name", "display", "password"}  -> {"secret", "uri"}
 //	GET  /v1/status  status.Citizen
+//	     /v1/agents  the counter agents; package agents says how
 //
 // It owns no data: all of it lies on the volume.
 package town

@@ -9,8 +9,8 @@ import (
 	"net/netip"
 	"time"
 
-	"beffroi.dev/appliance/control"
 	"beffroi.dev/pkg/block/nbd"
+	"beffroi.dev/pkg/citizen/agent"
 	"beffroi.dev/pkg/citizen/casefile"
 	"beffroi.dev/pkg/citizen/service"
 	"beffroi.dev/pkg/citizen/store"
@@ -192,40 +192,24 @@ func (t *Town) proxies() []netip.Prefix {
 	return out
 }
 
-// handler is the socket of the node's operator.
+// handler is the socket of the node's own operators.
 func (t *Town) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { answer(w, http.StatusOK, t.Status(r.Context())) })
-	mux.HandleFunc("POST /v1/agents", t.provision)
+	mux.Handle("/v1/agents", t.agents())
+	mux.Handle("/v1/agents/", t.agents())
 	return mux
 }
 
-// provision makes an agent, on the node that serves.
-func (t *Town) provision(w http.ResponseWriter, r *http.Request) {
-	var ask struct {
-		Name     string `json:"name"`
-		Display  string `json:"display"`
-		Password string `json:"password"`
-	}
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&ask); err != nil {
-		answer(w, http.StatusBadRequest, control.Error{Message: fmt.Sprintf("agent: %v", err)})
-		return
-	}
-	t.mu.Lock()
-	svc := t.open
-	t.mu.Unlock()
-	if svc == nil {
-		answer(w, http.StatusServiceUnavailable, control.Error{Message: "this node does not serve citizens now; ask the other one"})
-		return
-	}
-	e, err := svc.Agents().Provision(r.Context(), ask.Name, ask.Display, ask.Password, t.node.Citizen.Town)
-	if err != nil {
-		answer(w, http.StatusConflict, control.Error{Message: err.Error(), Refused: true})
-		return
-	}
-	answer(w, http.StatusCreated, map[string]string{"secret": e.Secret, "uri": e.URI})
+func (t *Town) agents() http.Handler {
+	return Agents(func() *agent.Register {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.open == nil {
+			return nil
+		}
+		return t.open.Agents()
+	}, t.node.Citizen.Town, t.log)
 }
 
 func answer(w http.ResponseWriter, code int, v any) {

@@ -253,15 +253,16 @@ func mayNot(t *testing.T, d config.Dir, n *config.Node) {
 		{account.Citizen, true, "w", []string{d.Socket("nbd"), d.Socket("node"), d.Socket("notify"), filepath.Join(d.Run(), "citizen")}},
 		{account.Console, false, "r", []string{d.Key(), d.Vote(), n.Store.Path, in("rescue-password"), filepath.Join(d.Run(), "citizen")}},
 		{account.Console, true, "r", []string{d.Token(), d.Config(), d.Own("console")}},
+		{account.Console, true, "w", []string{d.Socket("vm"), d.Socket("citizen")}},
 		{account.Console, false, "w", []string{d.Run(), d.Socket("init"), d.Guests()}},
 		{account.VM, false, "r", []string{d.Key(), d.Vote(), n.Store.Path, d.Token()}},
-		{account.VM, false, "w", []string{d.Socket("nbd"), d.Run()}},
+		{account.VM, false, "w", []string{d.Socket("nbd"), d.Socket("citizen"), d.Run()}},
 		{account.Node, true, "r", []string{d.Key(), d.Vote()}},
 		{account.Node, false, "w", []string{n.Store.Path, d.Socket("nbd"), d.Socket("vm"), d.Run(), d.Key()}},
 		{account.Block, true, "w", []string{n.Store.Path}},
 		{account.Block, false, "r", []string{d.Vote(), d.Token()}},
 		{100001, false, "r", []string{d.Key(), d.Config(), d.Token(), d.Vote(), n.Store.Path, d.Logs()}},
-		{100001, false, "w", []string{d.Socket("node"), d.Socket("vm"), d.Socket("notify"), d.Socket("init"), d.Guests(), d.Run()}},
+		{100001, false, "w", []string{d.Socket("node"), d.Socket("vm"), d.Socket("citizen"), d.Socket("notify"), d.Socket("init"), d.Guests(), d.Run()}},
 	} {
 		for _, p := range tc.paths {
 			if _, err := os.Lstat(p); err != nil {

@@ -82,7 +82,7 @@ func run(ctx context.Context, listen, volume string, size int64, in io.Reader, o
 		return err
 	}
 	defer svc.Close()
-	enrolment, err := svc.Agents().Provision(ctx, "martin", "Camille Martin", password, "Valmont")
+	enrolment, err := svc.Agents().Provision(ctx, agent.New{Name: "martin", Display: "Camille Martin", Password: password, Issuer: "Valmont"})
 	switch {
 	case err == nil:
 		fmt.Fprintf(out, "agent: martin\npassword: %s\nsecret: %s\n%s\n", password, enrolment.Secret, enrolment.URI)

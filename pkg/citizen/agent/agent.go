@@ -16,7 +16,6 @@ import (
 	"beffroi.dev/pkg/citizen/store"
 	"beffroi.dev/pkg/citizen/throttle"
 	"beffroi.dev/pkg/clock"
-	"beffroi.dev/pkg/ident"
 )
 
 const (
@@ -34,8 +33,17 @@ var (
 	ErrTooMany = errors.New("too many attempts")
 	// ErrSession is returned when there is no such session, or no longer.
 	ErrSession = errors.New("no session")
-	// ErrExists is returned for a name that is taken.
-	ErrExists = errors.New("an agent with this name exists")
+	// ErrExists is returned for a name that is taken, by a closed agent too.
+	ErrExists = errors.New("an agent with this name exists or existed, and a name is given once")
+	// ErrUnknown is returned for a name that no agent has.
+	ErrUnknown = errors.New("there is no agent with this name")
+	// ErrClosed and ErrOpen are returned for what only the other kind can.
+	ErrClosed = errors.New("the agent is closed")
+	ErrOpen   = errors.New("the agent is not closed")
+	// ErrDisplay is returned for a displayed name that may not be used.
+	ErrDisplay = errors.New("the displayed name has 1 to 80 characters, all of them visible")
+	// ErrNothing is returned when a renewal renews nothing.
+	ErrNothing = errors.New("a renewal needs a new password or a new one-time secret")
 )
 
 // Agent is one person of the town hall.
@@ -68,49 +76,6 @@ func Open(st *store.Store, clk clock.Clock, log *slog.Logger) *Register {
 	}
 }
 
-// Enrolment is what a new agent needs for the code application. It is shown
-// once and kept nowhere else.
-type Enrolment struct {
-	URI    string // otpauth://
-	Secret string // the same in letters, for typing
-}
-
-// Provision creates an agent. It is called by the appliance (the first agent at
-// installation, others by an administrator), never by a page.
-func (r *Register) Provision(ctx context.Context, name, display, password, issuer string) (Enrolment, error) {
-	if err := ident.CheckName(name); err != nil {
-		return Enrolment{}, fmt.Errorf("provision agent: %w", err)
-	}
-	if err := checkPassword(password); err != nil {
-		return Enrolment{}, fmt.Errorf("provision agent %s: %w", name, err)
-	}
-	if display = strings.TrimSpace(display); display == "" || len(display) > 80 {
-		return Enrolment{}, fmt.Errorf("provision agent %s: the displayed name has 1 to 80 characters", name)
-	}
-	key, err := totp.Generate(totp.GenerateOpts{Issuer: issuer, AccountName: name, Period: uint(step / time.Second)})
-	if err != nil {
-		return Enrolment{}, fmt.Errorf("provision agent %s: %w", name, err)
-	}
-	hash := hashPassword(password)
-	err = r.st.Write(ctx, "provision agent "+name, func(ctx context.Context, tx *store.Tx) error {
-		at := r.clock.Wall()
-		res, err := tx.ExecContext(ctx, `INSERT INTO agent (name, display, password, secret, made_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`,
-			name, display, hash, key.Secret(), at.UnixMilli())
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, ErrExists)
-		}
-		return note(ctx, tx, "provisioned", name, at, nil)
-	})
-	if err != nil {
-		return Enrolment{}, err
-	}
-	r.log.Info("agent provisioned", "agent", name)
-	return Enrolment{URI: key.URL(), Secret: key.Secret()}, nil
-}
-
 // Count returns how many agents there are.
 func (r *Register) Count(ctx context.Context) (n int, err error) {
 	err = r.st.Read(ctx, "count agents", func(ctx context.Context, tx *store.Tx) error {
@@ -135,10 +100,10 @@ func (r *Register) Login(ctx context.Context, l Login) (string, error) {
 		r.log.Warn("login refused", "agent", name, "address", l.Address, "cause", "too many attempts")
 		return "", ErrTooMany
 	}
-	a, err := r.verify(ctx, name, l.Password)
+	a, stored, err := r.verify(ctx, name, l.Password)
 	if err == nil {
 		var token string
-		if token, err = r.enter(ctx, a, l, now); err == nil {
+		if token, err = r.enter(ctx, a, stored, l, now); err == nil {
 			r.log.Info("agent logged in", "agent", name, "address", l.Address)
 			return token, nil
 		}
@@ -155,8 +120,9 @@ func (r *Register) Login(ctx context.Context, l Login) (string, error) {
 	}))
 }
 
-// verify checks the password, one at a time.
-func (r *Register) verify(ctx context.Context, name, password string) (Agent, error) {
+// verify checks the password, one at a time, and returns it as it is stored. A closed
+// agent has none; the decoy makes it take as long as any other.
+func (r *Register) verify(ctx context.Context, name, password string) (Agent, string, error) {
 	a := Agent{Name: name}
 	var stored string
 	err := r.st.Read(ctx, "find agent", func(ctx context.Context, tx *store.Tx) error {
@@ -164,40 +130,54 @@ func (r *Register) verify(ctx context.Context, name, password string) (Agent, er
 	})
 	p := r.decoy
 	switch {
-	case err == nil:
+	case err == nil && stored != "":
 		if p, err = parseHash(stored); err != nil {
-			return a, fmt.Errorf("agent %s: %w", name, err)
+			return a, "", fmt.Errorf("agent %s: %w", name, err)
 		}
-	case !errors.Is(err, sql.ErrNoRows):
-		return a, err
+	case err != nil && !errors.Is(err, sql.ErrNoRows):
+		return a, "", err
 	}
+	release, err := r.slot(ctx)
+	if err != nil {
+		return a, "", err
+	}
+	defer release()
+	if !p.matches(password) || stored == "" {
+		return a, "", ErrLogin
+	}
+	return a, stored, nil
+}
+
+// slot waits until no other password is worked on.
+func (r *Register) slot(ctx context.Context) (release func(), err error) {
 	select {
 	case r.hashing <- struct{}{}:
-		defer func() { <-r.hashing }()
+		return func() { <-r.hashing }, nil
 	case <-ctx.Done():
-		return a, fmt.Errorf("wait to check a password: %w", ctx.Err())
+		return nil, fmt.Errorf("wait for a password's turn: %w", ctx.Err())
 	}
-	if !p.matches(password) || a.ID == 0 {
-		return a, ErrLogin
-	}
-	return a, nil
 }
 
 // enter spends the one-time code and opens the session in one transaction, so
-// that two requests with one code cannot both pass.
-func (r *Register) enter(ctx context.Context, a Agent, l Login, now time.Time) (string, error) {
+// that two requests with one code cannot both pass. The password must still be the
+// one that was checked: the agent may have been renewed or closed meanwhile.
+func (r *Register) enter(ctx context.Context, a Agent, stored string, l Login, now time.Time) (string, error) {
 	token := rand.Text()
 	err := r.st.Write(ctx, "open session", func(ctx context.Context, tx *store.Tx) error {
 		var secret string
 		var last int64
-		if err := tx.QueryRowContext(ctx, `SELECT secret, last_step FROM agent WHERE id = ?`, a.ID).Scan(&secret, &last); err != nil {
+		err := tx.QueryRowContext(ctx, `SELECT secret, last_step FROM agent WHERE id = ? AND password = ?`, a.ID, stored).Scan(&secret, &last)
+		if errors.Is(err, sql.ErrNoRows) {
+			return ErrLogin
+		}
+		if err != nil {
 			return err
 		}
 		used, ok := matchCode(secret, strings.ReplaceAll(l.Code, " ", ""), now, last)
 		if !ok {
 			return ErrLogin
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE agent SET last_step = ? WHERE id = ?`, used, a.ID); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE agent SET last_step = ?, login_at = ? WHERE id = ?`, used, now.UnixMilli(), a.ID); err != nil {
 			return err
 		}
 		h := sha256.Sum256([]byte(token))

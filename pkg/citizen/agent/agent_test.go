@@ -32,6 +32,7 @@ func (h *hands) advance(d time.Duration) { h.at.Add(int64(d / time.Second)) }
 
 type rig struct {
 	*agent.Register
+	disk   *simdisk.Disk
 	st     *store.Store
 	clk    *hands
 	secret string
@@ -48,11 +49,11 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = st.Close() })
-	r := &rig{st: st, clk: &hands{}}
+	r := &rig{disk: d, st: st, clk: &hands{}}
+	t.Cleanup(func() { _ = r.st.Close() })
 	r.clk.at.Store(1_790_000_000)
 	r.Register = agent.Open(st, r.clk, quiet)
-	e, err := r.Provision(t.Context(), "martin", "Camille Martin", password, "Ville")
+	e, err := r.Provision(t.Context(), agent.New{Name: "martin", Display: "Camille Martin", Password: password, Issuer: "Ville", By: "anne"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +62,20 @@ func newRig(t *testing.T) *rig {
 	}
 	r.secret = e.Secret
 	return r
+}
+
+// reopen begins the next life of the service.
+func (r *rig) reopen(t *testing.T) {
+	t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	if err := r.st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	st, err := store.Open(t.Context(), r.disk, store.Config{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.st, r.Register = st, agent.Open(st, r.clk, quiet)
 }
 
 func (r *rig) code(t *testing.T, at time.Time) string {
@@ -199,7 +214,7 @@ func TestProvisioningRefusesWhatMayNotBe(t *testing.T) {
 	for _, tc := range []struct{ name, display, password string }{
 		{"martin", "Camille Martin", password}, {"Martin !", "x", password}, {"dupont", "", password}, {"dupont", "x", "short"},
 	} {
-		if _, err := r.Provision(t.Context(), tc.name, tc.display, tc.password, "Ville"); err == nil {
+		if _, err := r.Provision(t.Context(), agent.New{Name: tc.name, Display: tc.display, Password: tc.password, Issuer: "Ville"}); err == nil {
 			t.Errorf("%q, %q was provisioned", tc.name, tc.display)
 		}
 	}

@@ -76,7 +76,7 @@ func newRig(t *testing.T, change func(*web.Config)) *rig {
 	r.book, err = casefile.Open(t.Context(), r.st, defs, role, r.clk, quiet)
 	must(t, err)
 	agents := agent.Open(r.st, r.clk, quiet)
-	e, err := agents.Provision(t.Context(), "martin", "Camille Martin", password, "Ville")
+	e, err := agents.Provision(t.Context(), agent.New{Name: "martin", Display: "Camille Martin", Password: password, Issuer: "Ville"})
 	must(t, err)
 	r.secret = e.Secret
 	cfg := config()
