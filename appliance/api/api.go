@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"beffroi.dev/appliance/agents"
 	"beffroi.dev/pkg/quorum/cluster"
 	"beffroi.dev/pkg/task"
 )
@@ -24,16 +25,18 @@ const (
 
 // API is the operator's interface. It is used through its handlers.
 type API struct {
-	cfg    Config
-	ctl    Control
-	log    *slog.Logger
-	token  string // empty: no token is accepted
-	mux    *http.ServeMux
-	tasks  *task.Group
-	jobs   *jobs
-	block  *http.Client
-	vm     *http.Client
-	hashes chan struct{} // slots of password hashing
+	cfg   Config
+	ctl   Control
+	log   *slog.Logger
+	token string // empty: no token is accepted
+	mux   *http.ServeMux
+	tasks *task.Group
+	jobs  *jobs
+	block *http.Client
+	vm    *http.Client
+	// citizen is the service of this node that knows the agents, while it serves.
+	citizen *agents.Client
+	hashes  chan struct{} // slots of password hashing
 
 	mu        sync.Mutex // guards deniedLog
 	deniedLog time.Time  // of the last line about a denied caller
@@ -46,7 +49,8 @@ func New(cfg Config, ctl Control, log *slog.Logger) (*API, error) {
 	}
 	a := &API{
 		cfg: cfg.withDefaults(), ctl: ctl, log: log.With("room", "api"), tasks: task.New(context.Background()), // ended by Close
-		block: unixClient(cfg.Dir.Socket("block")), vm: unixClient(cfg.Dir.Socket("vm")), hashes: make(chan struct{}, maxHashing),
+		block: unixClient(cfg.Dir.Socket("block")), vm: unixClient(cfg.Dir.Socket("vm")),
+		citizen: agents.NewClient(cfg.Dir.Socket("citizen")), hashes: make(chan struct{}, maxHashing),
 	}
 	b, err := os.ReadFile(cfg.Dir.Token())
 	if err != nil && !os.IsNotExist(err) {
@@ -109,6 +113,11 @@ func (a *API) routes() *http.ServeMux {
 		{"GET /api/v1/users", admin, a.users},
 		{"PUT /api/v1/users/{name}", admin, a.setUser},
 		{"DELETE /api/v1/users/{name}", admin, a.deleteUser},
+		{"GET /api/v1/agents", operator, a.agents},
+		{"POST /api/v1/agents", admin, a.createAgent},
+		{"POST /api/v1/agents/{name}/renew", admin, a.renewAgent},
+		{"POST /api/v1/agents/{name}/reopen", admin, a.reopenAgent},
+		{"POST /api/v1/agents/{name}/close", admin, a.closeAgent},
 		{"GET /api/v1/events", viewer, a.events},
 		{"PUT /api/v1/service", admin, a.setService},
 	} {

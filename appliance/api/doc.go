@@ -22,6 +22,11 @@
 //	GET    users                      []User
 //	PUT    users/{name}               NewUser
 //	DELETE users/{name}
+//	GET    agents                     []agents.Agent: who answers citizens' reports
+//	POST   agents                     NewAgent -> agents.Enrolment, told once
+//	POST   agents/{name}/renew        AgentRenewal -> agents.Enrolment; the sessions end
+//	POST   agents/{name}/reopen       AgentRenewal -> agents.Enrolment, for one who is closed
+//	POST   agents/{name}/close        may not log in any more; the sessions end, the name stays
 //	GET    events?after=N             []status.Event, oldest first
 //	PUT    service                    ServiceGroup: which group holds the citizen service
 //
@@ -39,6 +44,12 @@
 //
 // Each change is one line of the log and one event "audit" of the pair's history,
 // with its author.
+//
+// # Agents
+//
+// Agents lie on the citizens' volume, and the node that serves citizens alone knows
+// them; any other answers Elsewhere with its name. Their passwords and one-time secrets
+// pass through and are neither kept nor logged nor part of any address.
 //
 // # Images
 //

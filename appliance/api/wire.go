@@ -115,6 +115,20 @@ type NewUser struct {
 	Password string       `json:"password,omitempty"`
 }
 
+// NewAgent asks for a counter agent: somebody of the town hall who answers citizens'
+// reports. The answer is an agents.Enrolment.
+type NewAgent struct {
+	Name     string `json:"name"`
+	Display  string `json:"display"` // what citizens read
+	Password string `json:"password"`
+}
+
+// AgentRenewal gives an agent a new password, a new one-time secret, or both.
+type AgentRenewal struct {
+	Password string `json:"password,omitempty"`
+	Secret   bool   `json:"secret,omitempty"`
+}
+
 // ServiceGroup names the group of the citizen service; empty for none.
 type ServiceGroup struct {
 	Group string `json:"group"`
@@ -148,6 +162,7 @@ type Error struct {
 	Hint    string `json:"hint,omitempty"`
 	Code    Code   `json:"code"`
 	Node    string `json:"node,omitempty"`
+	Field   string `json:"field,omitempty"` // of the body, where one is at fault
 }
 
 func (e *Error) Error() string { return e.Message }
