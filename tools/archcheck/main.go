@@ -30,6 +30,7 @@ type door struct {
 }
 
 var doors = []door{
+	{"github.com/boombuler/barcode", []string{"pkg/qr"}},
 	{"github.com/digitalocean/go-qemu", []string{"pkg/guest/qmp"}},
 	{"github.com/coreos/go-systemd", []string{"pkg/host/supervise", "cmd/"}},
 	{"github.com/u-root", []string{"pkg/host/", "image/initramfs"}},

@@ -1,17 +1,15 @@
 package web
 
 import (
-	"bytes"
 	"fmt"
 	"html/template"
 	"net/url"
 	"time"
 
-	"github.com/boombuler/barcode/qr"
-
 	"beffroi.dev/pkg/citizen/agent"
 	"beffroi.dev/pkg/citizen/casefile"
 	"beffroi.dev/pkg/citizen/procedure"
+	"beffroi.dev/pkg/qr"
 )
 
 // page is what every template gets; Data is what the one page adds.
@@ -133,29 +131,13 @@ func (v *visit) publicURL() string {
 	return scheme + "://" + v.Host
 }
 
-// qrCode draws text as an SVG path: one subpath for each run of dark modules.
+// qrCode draws text as an SVG.
 func qrCode(text, label string) (template.HTML, error) {
-	code, err := qr.Encode(text, qr.M, qr.Auto)
+	code, err := qr.Encode(text, qr.Medium)
 	if err != nil {
-		return "", fmt.Errorf("draw QR code: %w", err)
+		return "", err
 	}
-	b := code.Bounds()
-	var path bytes.Buffer
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			start := x
-			for x < b.Max.X {
-				if r, _, _, _ := code.At(x, y).RGBA(); r > 0x7fff {
-					break
-				}
-				x++
-			}
-			if x > start {
-				fmt.Fprintf(&path, "M%d %dh%dv1h-%dz", start+4, y+4, x-start, x-start)
-			}
-		}
-	}
-	side := b.Dx() + 8 // the quiet zone of four modules that readers need
+	side := code.Side()
 	return template.HTML(fmt.Sprintf(`<svg class="qr" role="img" aria-label="%s" viewBox="0 0 %d %d"><path class="qr-paper" d="M0 0h%dv%dH0z"/><path class="qr-ink" d="%s"/></svg>`,
-		template.HTMLEscapeString(label), side, side, side, side, path.String())), nil
+		template.HTMLEscapeString(label), side, side, side, side, code.Path())), nil
 }
