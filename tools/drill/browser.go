@@ -39,10 +39,11 @@ func newBrowser(ctx context.Context, base, profile string) (*browser, error) {
 // file fills the form in and sends it. Fetching the form is tried again when it
 // gets no answer; once it is sent, everything is left to the page: an error that
 // the citizen would see is a failure.
-func (b *browser) file(ctx context.Context, text string) (string, error) {
+func (b *browser) file(ctx context.Context, text string) (code string, sent time.Time, err error) {
 	if err := filing.Patiently(ctx, func() error { return b.open() }); err != nil {
-		return "", err
+		return "", sent, err
 	}
+	sent = time.Now()
 	wait, cancel := context.WithTimeout(b.ctx, 2*time.Minute)
 	defer cancel()
 	if err := chromedp.Do(wait,
@@ -51,22 +52,22 @@ func (b *browser) file(ctx context.Context, text string) (string, error) {
 		chromedp.SetValue(chromedp.CSS(`#c-description`), text),
 		chromedp.Click(chromedp.CSS(`button[data-submit]`)),
 	); err != nil {
-		return "", fmt.Errorf("fill in the form: %w", err)
+		return "", sent, fmt.Errorf("fill in the form: %w", err)
 	}
 	for {
 		at, err := chromedp.Run(wait, chromedp.Location())
 		if err != nil {
-			return "", fmt.Errorf("wait for the receipt: %w", err)
+			return "", sent, fmt.Errorf("wait for the receipt: %w", err)
 		}
 		u, err := url.Parse(at)
 		if err != nil {
-			return "", err
+			return "", sent, err
 		}
 		if m := filing.Receipt.FindStringSubmatch(u.Path); m != nil {
-			return m[1], b.shows(wait, m[1])
+			return m[1], sent, b.shows(wait, m[1])
 		}
 		if !strings.HasPrefix(u.Path, filing.FormPath) {
-			return "", fmt.Errorf("the citizen is shown %s instead of a receipt", at)
+			return "", sent, fmt.Errorf("the citizen is shown %s instead of a receipt", at)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

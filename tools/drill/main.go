@@ -1,30 +1,28 @@
 // Command drill kills the serving node of a lab again and again while reports
 // are filed and a guest counts, and says what the town noticed.
 //
-//	drill [--dir out/lab] [--rounds 20] [--lab bin/lab] [--vm NAME] [--browser]
+//	drill [--dir out/lab] [--rounds 20] [--bin bin] [--vm NAME] [--browser]
 //
 // Each round: file, kill the node that serves citizens, wait until filings are
 // acknowledged again, read every report of the round back, power the node on,
 // wait until everything is mirrored again. It prints the longest time between
-// two acknowledged filings and the bytes that the resync moved. Exit code 1 means
+// two acknowledged filings and the bytes that the resync moved. At the end an agent
+// reads the whole list of reports: each is there once. Exit code 1 means
 // that something acknowledged was lost, or that the pair did not come back.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"beffroi.dev/tools/filing"
-	"beffroi.dev/tools/lab/remote"
+	"beffroi.dev/tools/histories/rig"
 )
 
 func main() {
@@ -36,135 +34,49 @@ func main() {
 	}
 }
 
-// lab is what the drill needs of lab.json and lab status.
-type lab struct {
-	dir, binary string
-	Citizen     string `json:"citizen_url"`
-	TokenFile   string `json:"token_file"`
-	Nodes       []struct {
-		Name    string `json:"name"`
-		API     string `json:"api_url"`
-		Control string `json:"control_socket"`
-		Guests  string `json:"guests_dir"`
-	} `json:"nodes"`
-}
-
-type labStatus struct {
-	Volumes []struct {
-		Name  string `json:"name"`
-		State string `json:"state"`
-		Size  int64  `json:"size_bytes"`
-	} `json:"volumes"`
-	VMs []struct {
-		Name  string `json:"name"`
-		Node  string `json:"node"`
-		State string `json:"state"`
-	} `json:"vms"`
-	Citizen string `json:"citizen_node"`
-}
-
-func open(dir, binary string) (*lab, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "lab.json"))
-	if err != nil {
-		return nil, fmt.Errorf("no lab (start one with: lab up): %w", err)
+// settled waits until every machine runs, every volume is mirrored, citizens are
+// served and guests run.
+func settled(ctx context.Context, r *rig.Rig, bound time.Duration) (rig.Status, error) {
+	if _, err := r.Settled(ctx, bound); err != nil {
+		return rig.Status{}, err
 	}
-	l := &lab{dir: dir, binary: binary}
-	return l, json.Unmarshal(b, l)
-}
-
-func (l *lab) do(args ...string) ([]byte, error) {
-	out, err := exec.Command(l.binary, append(args, "--dir", l.dir)...).Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			err = fmt.Errorf("%w: %s", err, exit.Stderr)
-		}
-		return nil, fmt.Errorf("lab %v: %w", args, err)
-	}
-	return out, nil
-}
-
-func (l *lab) status() (labStatus, error) {
-	var s labStatus
-	out, err := l.do("status", "--json")
-	if err != nil {
-		return s, err
-	}
-	return s, json.Unmarshal(out, &s)
-}
-
-// settled waits until every volume is mirrored and citizens are served.
-func (l *lab) settled(ctx context.Context, bound time.Duration) (labStatus, error) {
-	limit := time.Now().Add(bound)
-	for {
-		s, err := l.status()
-		if err != nil {
-			return s, err
-		}
-		ok := s.Citizen != ""
-		for _, v := range s.Volumes {
-			ok = ok && v.State == "mirrored"
-		}
+	return r.Until(ctx, bound, "every guest runs", func(s rig.Status) bool {
 		for _, v := range s.VMs {
-			ok = ok && v.State == "running"
+			if v.State != "running" {
+				return false
+			}
 		}
-		if ok {
-			return s, nil
-		}
-		if time.Now().After(limit) {
-			return s, fmt.Errorf("the pair did not come back in %v: %+v", bound, s)
-		}
-		select {
-		case <-ctx.Done():
-			return s, ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
-// moved sums up what the nodes have copied to their twins since their services
-// started. A node that does not answer has moved nothing that counts here.
-func (l *lab) moved(ctx context.Context) (bytes uint64) {
-	for _, n := range l.Nodes {
-		if n.API == "" {
-			continue
-		}
-		r, err := remote.New(n.API, l.TokenFile)
-		if err != nil {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		if s, err := r.Status(ctx); err == nil && s.Store != nil {
-			bytes += s.Store.Counters.ResyncBytes
-		}
-		cancel()
-	}
-	return bytes
+		return s.Citizen != ""
+	})
 }
 
 func run(ctx context.Context) error {
 	dir := flag.String("dir", "out/lab", "folder of the lab")
-	binary := flag.String("lab", "bin/lab", "the lab's program")
+	bin := flag.String("bin", "bin", "folder of the programs")
 	rounds := flag.Int("rounds", 20, "how many times the serving node is killed")
 	pause := flag.Duration("pause", 50*time.Millisecond, "between two filings")
 	vm := flag.String("vm", "", "a counter guest to watch")
 	real := flag.Bool("browser", false, "file in a headless browser, with the page's script, and fail if the citizen sees an error")
 	flag.Parse()
-	l, err := open(*dir, *binary)
+	r, err := rig.Open(*dir, *bin)
 	if err != nil {
 		return err
 	}
-	if _, err := l.settled(ctx, time.Minute); err != nil {
+	if _, err := settled(ctx, r, time.Minute); err != nil {
 		return err
 	}
-	f := filing.New(l.Citizen)
+	clerk, err := filing.Hire(ctx, r.Citizen, r.Enrol)
+	if err != nil {
+		return err
+	}
+	f := filing.New(r.Citizen)
 	if *real {
 		profile, err := os.MkdirTemp("", "drill-browser")
 		if err != nil {
 			return err
 		}
 		defer os.RemoveAll(profile)
-		b, err := newBrowser(ctx, l.Citizen, profile)
+		b, err := newBrowser(ctx, r.Citizen, profile)
 		if err != nil {
 			return err
 		}
@@ -177,7 +89,7 @@ func run(ctx context.Context) error {
 	go func() { failed <- f.Run(fctx, *pause) }()
 	var gaps []time.Duration
 	for round := 1; round <= *rounds; round++ {
-		gap, err := oneRound(ctx, l, f, round, *vm, failed)
+		gap, err := oneRound(ctx, r, f, round, *vm, failed)
 		if err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
@@ -189,28 +101,32 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("at the end: %w", err)
 	}
 	slices.Sort(gaps)
-	fmt.Printf("\n%d kills, %d reports acknowledged and all of them read back, each under a code of its own.\n", *rounds, len(all))
+	listed, err := clerk.Audit(ctx, f)
+	if err != nil {
+		return fmt.Errorf("at the end: %w", err)
+	}
+	fmt.Printf("\n%d kills, %d reports acknowledged, all of them read back by their codes, each there once among the %d of the agents' list.\n", *rounds, len(all), listed)
 	fmt.Printf("longest time between two acknowledged filings: median %.2f s, worst %.2f s\n", gaps[len(gaps)/2].Seconds(), gaps[len(gaps)-1].Seconds())
 	return nil
 }
 
 // oneRound kills the serving node once and brings it back.
-func oneRound(ctx context.Context, l *lab, f *filing.Filer, round int, vm string, failed <-chan error) (time.Duration, error) {
-	s, err := l.settled(ctx, 5*time.Minute)
+func oneRound(ctx context.Context, r *rig.Rig, f *filing.Filer, round int, vm string, failed <-chan error) (time.Duration, error) {
+	s, err := settled(ctx, r, 5*time.Minute)
 	if err != nil {
 		return 0, err
 	}
 	victim := s.Citizen
 	var guest *counter
 	if vm != "" {
-		if guest, err = l.watch(ctx, vm, s); err != nil {
+		if guest, err = watch(ctx, r, vm, s); err != nil {
 			return 0, err
 		}
 	}
 	first := len(f.Taken())
 	time.Sleep(500 * time.Millisecond)
 	killed := time.Now()
-	if _, err := l.do("kill", victim); err != nil {
+	if _, err := r.Do("kill", victim); err != nil {
 		return 0, err
 	}
 	for {
@@ -235,16 +151,23 @@ func oneRound(ctx context.Context, l *lab, f *filing.Filer, round int, vm string
 	}
 	report := ""
 	if guest != nil {
-		if report, err = guest.after(ctx, l); err != nil {
+		if report, err = guest.after(ctx, r); err != nil {
 			return 0, err
 		}
 	}
-	before := l.moved(ctx)
-	if _, err := l.do("start", victim); err != nil {
+	before, err := r.Moved(ctx, rig.Twin(victim))
+	if err != nil {
+		return 0, err
+	}
+	if _, err := r.Do("start", victim); err != nil {
 		return 0, err
 	}
 	started := time.Now()
-	if s, err = l.settled(ctx, 5*time.Minute); err != nil {
+	if s, err = settled(ctx, r, 5*time.Minute); err != nil {
+		return 0, err
+	}
+	now, err := r.Moved(ctx, rig.Twin(victim))
+	if err != nil {
 		return 0, err
 	}
 	var size int64
@@ -252,6 +175,6 @@ func oneRound(ctx context.Context, l *lab, f *filing.Filer, round int, vm string
 		size += v.Size
 	}
 	fmt.Printf("round %2d: killed %s, longest wait %.2f s, %d reports so far%s; resync moved %.1f MB of %d MB in %.1f s\n",
-		round, victim, gap.Seconds(), len(f.Taken()), report, float64(l.moved(ctx)-before)/1e6, size>>20, time.Since(started).Seconds())
+		round, victim, gap.Seconds(), len(f.Taken()), report, float64(now-before)/1e6, size>>20, time.Since(started).Seconds())
 	return gap, nil
 }

@@ -1,8 +1,3 @@
-// Package filing files reports at the service address of a lab, as citizens do, and
-// reads every one back.
-//
-// A Filer knows only the service address: what gets no answer is sent again with the
-// same token, so that a report is filed exactly once.
 package filing
 
 import (
@@ -15,6 +10,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,8 +19,9 @@ import (
 // Report is one that was acknowledged.
 type Report struct {
 	Code string
-	Text string
-	At   time.Time
+	Text string    // no other report has it
+	Sent time.Time // for the first time
+	At   time.Time // acknowledged
 }
 
 // Filer files reports one after another, as a browser without scripts would with
@@ -33,8 +30,9 @@ type Report struct {
 type Filer struct {
 	base   string
 	client *http.Client
-	// Send files one report and returns its code. Another way than ours may be set.
-	Send func(ctx context.Context, text string) (code string, err error)
+	// Send files one report; it returns its code and when it was sent for the first
+	// time. Another way than ours may be set.
+	Send func(ctx context.Context, text string) (code string, sent time.Time, err error)
 
 	mu   sync.Mutex // guards done
 	done []Report
@@ -60,11 +58,14 @@ var (
 	Receipt = regexp.MustCompile(`^/suivi/([0-9A-Z-]+)/recu$`)
 )
 
+// textPrefix begins the text of every report that a Filer files.
+const textPrefix = "Lampadaire éteint, essai "
+
 // Run files until ctx ends.
 func (f *Filer) Run(ctx context.Context, pause time.Duration) error {
 	for n := 1; ctx.Err() == nil; n++ {
-		text := fmt.Sprintf("Lampadaire éteint, essai %d de %s", n, time.Now().Format("15:04:05.000"))
-		code, err := f.Send(ctx, text)
+		text := fmt.Sprintf(textPrefix+"%d de %s", n, time.Now().Format("15:04:05.000000"))
+		code, sent, err := f.Send(ctx, text)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -72,7 +73,7 @@ func (f *Filer) Run(ctx context.Context, pause time.Duration) error {
 			return err
 		}
 		f.mu.Lock()
-		f.done = append(f.done, Report{Code: code, Text: text, At: time.Now()})
+		f.done = append(f.done, Report{Code: code, Text: text, Sent: sent, At: time.Now()})
 		f.mu.Unlock()
 		select {
 		case <-ctx.Done():
@@ -83,7 +84,7 @@ func (f *Filer) Run(ctx context.Context, pause time.Duration) error {
 }
 
 // file fetches a form, fills it in and sends it until it is acknowledged.
-func (f *Filer) file(ctx context.Context, text string) (string, error) {
+func (f *Filer) file(ctx context.Context, text string) (code string, sent time.Time, err error) {
 	var target string
 	if err := Patiently(ctx, func() error {
 		body, _, err := f.get(ctx, FormPath)
@@ -97,10 +98,10 @@ func (f *Filer) file(ctx context.Context, text string) (string, error) {
 		target = html.UnescapeString(m[1])
 		return nil
 	}); err != nil {
-		return "", err
+		return "", sent, err
 	}
-	var code string
-	err := Patiently(ctx, func() error {
+	sent = time.Now()
+	err = Patiently(ctx, func() error {
 		var body bytes.Buffer
 		w := multipart.NewWriter(&body)
 		for k, v := range map[string]string{"categorie": "eclairage", "lieu": "12 rue de l'Église", "description": text} {
@@ -129,7 +130,7 @@ func (f *Filer) file(ctx context.Context, text string) (string, error) {
 		code = m[1]
 		return nil
 	})
-	return code, err
+	return code, sent, err
 }
 
 // Patiently tries again what got no answer or a temporary one, for two minutes.
@@ -174,29 +175,59 @@ func (f *Filer) Taken() []Report {
 	return append([]Report(nil), f.done...)
 }
 
-// Check reads every filing back by its code: it must be there, once, with its
-// text.
-func (f *Filer) Check(ctx context.Context, filings []Report) error {
+// Since counts the reports that were sent for the first time after an instant and
+// acknowledged.
+func (f *Filer) Since(t time.Time) (n int) {
+	for _, one := range f.Taken() {
+		if one.Sent.After(t) {
+			n++
+		}
+	}
+	return n
+}
+
+// readers is how many reports are read back at a time.
+const readers = 8
+
+// Check reads every report back by its code: it must be there, under a code of its
+// own, with its text.
+func (f *Filer) Check(ctx context.Context, reports []Report) error {
 	codes := map[string]bool{}
-	for _, one := range filings {
+	for _, one := range reports {
 		if codes[one.Code] {
 			return fmt.Errorf("code %s was given twice", one.Code)
 		}
 		codes[one.Code] = true
-		if err := Patiently(ctx, func() error {
-			body, status, err := f.get(ctx, "/suivi/"+one.Code)
-			if err != nil {
-				return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var all sync.WaitGroup
+	for part := range slices.Chunk(reports, max(1, (len(reports)+readers-1)/readers)) {
+		all.Go(func() {
+			for _, one := range part {
+				if err := f.there(ctx, one); err != nil {
+					cancel(err) // the first one counts
+					return
+				}
 			}
-			if status != http.StatusOK || !strings.Contains(html.UnescapeString(body), one.Text) {
-				return fmt.Errorf("report %s (%s) is not there: status %d", one.Code, one.Text, status)
-			}
-			return nil
-		}); err != nil {
+		})
+	}
+	all.Wait()
+	return context.Cause(ctx)
+}
+
+// there reads one report.
+func (f *Filer) there(ctx context.Context, one Report) error {
+	return Patiently(ctx, func() error {
+		body, status, err := f.get(ctx, "/suivi/"+one.Code)
+		if err != nil {
 			return err
 		}
-	}
-	return nil
+		if status != http.StatusOK || !strings.Contains(html.UnescapeString(body), one.Text) {
+			return fmt.Errorf("report %s (%s), acknowledged at %s, is not there: status %d", one.Code, one.Text, one.At.Format("15:04:05.000"), status)
+		}
+		return nil
+	})
 }
 
 // LongestGap is the longest time between two acknowledged filings since an

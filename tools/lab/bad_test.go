@@ -49,7 +49,7 @@ func wants(t *testing.T, said string, words ...string) {
 // configurations and messages. Citizens file all the while.
 func TestAPairRefusesWhatIsNotItsOwn(t *testing.T) {
 	r := newRig(t)
-	c := file(t, r.Citizen)
+	c := file(t, r)
 	for _, scene := range []struct {
 		name string
 		play func(*testing.T, *rig.Rig)

@@ -145,7 +145,7 @@ func TestThePairGoesOn(t *testing.T) {
 
 func fibresCut(t *testing.T, r *rig.Rig) {
 	primary := settled(t, r).Volume(citizenVolume).Primary
-	c := file(t, r.Citizen)
+	c := file(t, r)
 	c.goOn(t, 10*time.Second)
 	do(t, r, "kill", "witness")
 	c.goOn(t, 10*time.Second)
@@ -162,7 +162,7 @@ func fibresCut(t *testing.T, r *rig.Rig) {
 }
 
 func allCut(t *testing.T, r *rig.Rig) {
-	c := file(t, r.Citizen)
+	c := file(t, r)
 	c.goOn(t, 10*time.Second)
 	do(t, r, "kill", "witness")
 	c.goOn(t, 10*time.Second)
@@ -172,7 +172,7 @@ func allCut(t *testing.T, r *rig.Rig) {
 	}
 	cut := time.Now()
 	for time.Since(cut) < 5*time.Second {
-		if n := c.since(cut); n > 0 {
+		if n := c.Since(cut); n > 0 {
 			t.Fatalf("%d reports that were sent after the cut were acknowledged", n)
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -190,7 +190,7 @@ func allCut(t *testing.T, r *rig.Rig) {
 }
 
 func twinThenWitness(t *testing.T, r *rig.Rig) {
-	c := file(t, r.Citizen)
+	c := file(t, r)
 	c.goOn(t, 10*time.Second)
 	do(t, r, "kill", "b")
 	solo(t, r, "a")
@@ -208,7 +208,7 @@ func twinThenWitness(t *testing.T, r *rig.Rig) {
 }
 
 func bothDie(t *testing.T, r *rig.Rig) {
-	c := file(t, r.Citizen)
+	c := file(t, r)
 	c.goOn(t, 10*time.Second)
 	do(t, r, "kill", "a")
 	solo(t, r, "b")
@@ -217,7 +217,7 @@ func bothDie(t *testing.T, r *rig.Rig) {
 	do(t, r, "start", "a") // which lacks what b took alone
 	started := time.Now()
 	for time.Since(started) < 3*time.Second {
-		if n := c.since(started); n > 0 {
+		if n := c.Since(started); n > 0 {
 			t.Fatalf("node a alone acknowledged %d reports although b has newer ones", n)
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -231,7 +231,7 @@ func bothDie(t *testing.T, r *rig.Rig) {
 func freezeAndThaw(t *testing.T, r *rig.Rig) {
 	s := settled(t, r)
 	frozen, twin := s.Citizen, rig.Twin(s.Citizen)
-	c := file(t, r.Citizen)
+	c := file(t, r)
 	c.goOn(t, 10*time.Second)
 	do(t, r, "pause", frozen)
 	asleep := time.Now()
@@ -259,7 +259,7 @@ func plannedSwitch(t *testing.T, r *rig.Rig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := file(t, r.Citizen)
+	c := file(t, r)
 	c.goOn(t, 10*time.Second)
 	if err := r.Switch(context.Background(), group, from, to); err != nil {
 		t.Fatal(err)
@@ -279,7 +279,7 @@ func plannedSwitch(t *testing.T, r *rig.Rig) {
 // drillBoth has the serving node killed twice: each node once, since the twin
 // keeps what it took over.
 func drillBoth(t *testing.T, r *rig.Rig) {
-	cmd := exec.Command(filepath.Join(r.Bin, "drill"), "--dir", r.Dir, "--lab", filepath.Join(r.Bin, "lab"), "--rounds", "2")
+	cmd := exec.Command(filepath.Join(r.Bin, "drill"), "--dir", r.Dir, "--bin", r.Bin, "--rounds", "2")
 	out, err := cmd.CombinedOutput()
 	t.Logf("\n%s", out)
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"beffroi.dev/tools/histories/rig"
-	"beffroi.dev/tools/lab/remote"
 	"beffroi.dev/tools/serial"
 )
 
@@ -118,11 +117,6 @@ func (p *Pair) Close() error {
 // Say tells people what happens.
 func (p *Pair) Say(format string, args ...any) { fmt.Fprintf(p.config.Out, format+"\n", args...) }
 
-// API is the operator's interface of a node.
-func (p *Pair) API(node string) (*remote.Node, error) {
-	return remote.New(p.Node(node).API, p.TokenFile)
-}
-
 // Line is the terminal on a node's serial line. Only one terminal is on it: it is
 // connected anew after a power cut.
 func (p *Pair) Line(ctx context.Context, node string) (*serial.Line, error) {
@@ -165,22 +159,6 @@ func (p *Pair) Shell(ctx context.Context, node string) (*serial.Shell, error) {
 		return nil, err
 	}
 	return l.Shell(ctx, strings.TrimSpace(string(password)))
-}
-
-// Moved is what a node has copied to its twin since its store was started.
-func (p *Pair) Moved(ctx context.Context, node string) (bytes uint64, err error) {
-	api, err := p.API(node)
-	if err != nil {
-		return 0, err
-	}
-	s, err := api.Status(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("status of %s: %w", node, err)
-	}
-	if s.Store == nil {
-		return 0, fmt.Errorf("node %s says nothing of its store", node)
-	}
-	return s.Store.Counters.ResyncBytes, nil
 }
 
 var orders = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")

@@ -24,16 +24,16 @@ func TestThePairBootsAndOutlivesANode(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("idle memory of b: %v", memory)
-	f := citizens(t, p)
-	goOn(t, f, time.Now())
+	f := file(t, p)
+	f.goOn(t, time.Now())
 
 	victim := settled(t, p)
 	heir := rig.Twin(victim)
 	killed := time.Now()
 	do(t, p, "kill", victim)
-	goOn(t, f, killed)
+	f.goOn(t, killed)
 	wait := filing.LongestGap(f.Taken(), killed)
-	t.Logf("%s, which served, lost its power; longest wait of a filing %.2f s (profile emulated); %d reports are there", victim, wait.Seconds(), readBack(t, f))
+	t.Logf("%s, which served, lost its power; longest wait of a filing %.2f s (profile emulated); %d reports are there", victim, wait.Seconds(), f.readBack(t))
 
 	line, err := p.Line(within(t, seenBound), heir)
 	if err != nil {
@@ -58,7 +58,7 @@ func TestThePairBootsAndOutlivesANode(t *testing.T) {
 	}
 	t.Logf("%s is back and up to date %.1f s after power-on; the resync moved %.1f MB of 256 MB", victim, time.Since(started).Seconds(), float64(after-before)/1e6)
 	sees(t, line, "TOUT VA BIEN", "deux copies à jour")
-	t.Logf("%d reports acknowledged in all, each there under a code of its own", readBack(t, f))
+	t.Logf("%d reports acknowledged in all, each there once", f.readAll(t))
 }
 
 // walk goes through the console of a node in both languages.

@@ -107,44 +107,63 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// citizens file reports until the end of the test.
-func citizens(t *testing.T, p *vmpair.Pair) *filing.Filer {
+// citizens file reports until the end of the test; a clerk reads the list.
+type citizens struct {
+	*filing.Filer
+	clerk *filing.Clerk
+	read  int // how many were read back by their codes
+}
+
+func file(t *testing.T, p *vmpair.Pair) *citizens {
 	t.Helper()
-	f := filing.New(p.Citizen)
+	clerk, err := filing.Hire(within(t, seenBound), p.Citizen, p.Enrol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &citizens{Filer: filing.New(p.Citizen), clerk: clerk}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- f.Run(ctx, 50*time.Millisecond) }()
+	go func() { ended <- c.Run(ctx, 50*time.Millisecond) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil && !t.Failed() {
 			t.Errorf("citizens: %v", err)
 		}
 	})
-	return f
+	return c
 }
 
-// goOn waits until three reports that were begun after an instant are acknowledged.
-func goOn(t *testing.T, f *filing.Filer, since time.Time) {
+// goOn waits until three reports that were sent after an instant are acknowledged.
+func (c *citizens) goOn(t *testing.T, since time.Time) {
 	t.Helper()
-	for limit := time.Now().Add(seenBound); ; time.Sleep(50 * time.Millisecond) {
-		all := f.Taken()
-		if len(all) > 3 && all[len(all)-4].At.After(since) {
-			return
-		}
+	for limit := time.Now().Add(seenBound); c.Since(since) < 3; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(limit) {
-			t.Fatalf("no filing was acknowledged for %v", seenBound)
+			t.Fatalf("%d of 3 reports were acknowledged in %v", c.Since(since), seenBound)
 		}
 	}
 }
 
-// readBack reads every acknowledged report, and returns how many there were.
-func readBack(t *testing.T, f *filing.Filer) int {
+// readBack reads the reports that were acknowledged since the last time by their
+// codes, and has the clerk look that each one since the beginning is there once; it
+// returns how many those are.
+func (c *citizens) readBack(t *testing.T) int {
 	t.Helper()
-	all := f.Taken()
-	if err := f.Check(within(t, quietBound), all); err != nil {
+	all := c.Taken()
+	if err := c.Check(within(t, quietBound), all[c.read:]); err != nil {
+		t.Fatal(err)
+	}
+	c.read = len(all)
+	if _, err := c.clerk.Audit(within(t, quietBound), c.Filer); err != nil {
 		t.Fatal(err)
 	}
 	return len(all)
+}
+
+// readAll reads all by their codes again.
+func (c *citizens) readAll(t *testing.T) int {
+	t.Helper()
+	c.read = 0
+	return c.readBack(t)
 }
 
 // do is a verb of the lab.

@@ -19,8 +19,8 @@ import (
 // service is a pair in service: citizens file, a guest counts.
 type service struct {
 	*vmpair.Pair
-	citizens *filing.Filer
-	guest    *vmpair.Guest
+	*citizens
+	guest *vmpair.Guest
 }
 
 // TestThePairInService holds what the whole pair promises, on one pair, in an order
@@ -32,7 +32,7 @@ func TestThePairInService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &service{p, citizens(t, p), g}
+	s := &service{p, file(t, p), g}
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *service)
@@ -56,7 +56,7 @@ func TestThePairInService(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d reports acknowledged in all, each there under a code of its own", readBack(t, s.citizens))
+	t.Logf("%d reports acknowledged in all, each there once", s.readAll(t))
 	t.Run("two nodes with one identity", func(t *testing.T) { twoOfOne(t, s) }) // ends the pair
 }
 
@@ -101,14 +101,14 @@ func blink(t *testing.T, s *service) {
 	var added []time.Duration
 	for _, silent := range []time.Duration{2, 3, 4, 5, 6, 7} {
 		silent *= time.Second
-		goOn(t, s.citizens, time.Now())
+		s.goOn(t, time.Now())
 		begun := time.Now()
 		do(t, s.Pair, "cut", "lan-"+serving)
 		time.Sleep(silent - time.Since(begun))
 		do(t, s.Pair, "heal", "lan-"+serving)
 		was := time.Since(begun)
-		goOn(t, s.citizens, begun.Add(was))
-		added = append(added, max(filing.LongestGap(s.citizens.Taken(), begun)-was, 0))
+		s.goOn(t, begun.Add(was))
+		added = append(added, max(filing.LongestGap(s.Taken(), begun)-was, 0))
 	}
 	if now, _ := s.whole(t); now != serving {
 		t.Fatalf("%s serves instead of %s: this measured a failover", now, serving)
@@ -122,8 +122,8 @@ func (s *service) lose(t *testing.T, node string) time.Duration {
 	t.Helper()
 	killed := time.Now()
 	do(t, s.Pair, "kill", node)
-	goOn(t, s.citizens, killed)
-	return filing.LongestGap(s.citizens.Taken(), killed)
+	s.goOn(t, killed)
+	return filing.LongestGap(s.Taken(), killed)
 }
 
 func fiveKills(t *testing.T, s *service) {
@@ -134,7 +134,7 @@ func fiveKills(t *testing.T, s *service) {
 		waits = append(waits, wait)
 		// A number that was printed was durable: the guest never counts below it again.
 		after := s.beyond(t, before.Count)
-		n := readBack(t, s.citizens)
+		n := s.readBack(t)
 		moved, err := s.Moved(t.Context(), rig.Twin(victim))
 		if err != nil {
 			t.Fatal(err)
@@ -228,7 +228,7 @@ func killServices(t *testing.T, s *service) {
 			name, old, fresh, back.Seconds(), time.Since(killed).Seconds(), before.Count, after.Count, qemu)
 	}
 	s.leave(t, sh)
-	readBack(t, s.citizens)
+	s.readBack(t)
 }
 
 // killInit kills init: process 1 starts it again, and the guest lives on.
@@ -260,7 +260,7 @@ func killInit(t *testing.T, s *service) {
 	t.Logf("init (%d) killed: %d took its place; all is whole after %.1f s; the guest counted on from %d to %d in process %d",
 		old, fresh, time.Since(killed).Seconds(), guest.Count, after.Count, qemu)
 	s.leave(t, sh)
-	readBack(t, s.citizens)
+	s.readBack(t)
 }
 
 // freezeInit stops init: nobody feeds the watchdog, which resets the machine.
@@ -293,7 +293,7 @@ func freezeInit(t *testing.T, s *service) {
 	}
 	t.Logf("init stopped: the watchdog fired after %.1f s and the machine was reset; all is whole after %.1f s, the guest on %s at %d",
 		seen["WATCHDOG"].Seconds(), time.Since(frozen).Seconds(), after.Node, after.Count)
-	readBack(t, s.citizens)
+	s.readBack(t)
 }
 
 func witnessAndFibres(t *testing.T, s *service) {
@@ -302,10 +302,10 @@ func witnessAndFibres(t *testing.T, s *service) {
 	do(t, s.Pair, "cut", "fibre1")
 	do(t, s.Pair, "cut", "fibre2")
 	begun := time.Now()
-	goOn(t, s.citizens, begun)
+	s.goOn(t, begun)
 	after := s.beyond(t, before.Count)
-	t.Logf("longest wait of a filing %.2f s; the guest counted on to %d", filing.LongestGap(s.citizens.Taken(), begun).Seconds(), after.Count)
-	readBack(t, s.citizens)
+	t.Logf("longest wait of a filing %.2f s; the guest counted on to %d", filing.LongestGap(s.Taken(), begun).Seconds(), after.Count)
+	s.readBack(t)
 	do(t, s.Pair, "heal", "fibre1")
 	do(t, s.Pair, "heal", "fibre2")
 	do(t, s.Pair, "start", "witness")
@@ -325,10 +325,10 @@ func nodeThenWitness(t *testing.T, s *service) {
 	}
 	do(t, s.Pair, "kill", "witness")
 	alone := time.Now()
-	goOn(t, s.citizens, alone)
+	s.goOn(t, alone)
 	last := s.beyond(t, after.Count)
-	t.Logf("%s dead: longest wait %.2f s; then the witness dead: %.2f s; the guest counted on to %d", victim, wait.Seconds(), filing.LongestGap(s.citizens.Taken(), alone).Seconds(), last.Count)
-	readBack(t, s.citizens)
+	t.Logf("%s dead: longest wait %.2f s; then the witness dead: %.2f s; the guest counted on to %d", victim, wait.Seconds(), filing.LongestGap(s.Taken(), alone).Seconds(), last.Count)
+	s.readBack(t)
 	do(t, s.Pair, "start", "witness")
 	do(t, s.Pair, "start", victim)
 	s.whole(t)
@@ -340,7 +340,7 @@ func oppositeOrder(t *testing.T, s *service) {
 	first, before := s.whole(t)
 	last := rig.Twin(first)
 	s.lose(t, first)
-	n := readBack(t, s.citizens)
+	n := s.readBack(t)
 	do(t, s.Pair, "kill", last)
 	do(t, s.Pair, "start", first)
 	line, err := s.Line(within(t, seenBound), first)
@@ -358,9 +358,9 @@ func oppositeOrder(t *testing.T, s *service) {
 	if after.Count <= before.Count {
 		t.Errorf("the guest is at %d; it had printed %d", after.Count, before.Count)
 	}
-	goOn(t, s.citizens, begun)
+	s.goOn(t, begun)
 	t.Logf("whole %.1f s after the second start; %d reports of before are there, the guest counts at %d", time.Since(begun).Seconds(), n, after.Count)
-	readBack(t, s.citizens)
+	s.readBack(t)
 }
 
 func sleeper(t *testing.T, s *service) {
@@ -369,14 +369,14 @@ func sleeper(t *testing.T, s *service) {
 	do(t, s.Pair, "pause", serving)
 	time.Sleep(30 * time.Second)
 	do(t, s.Pair, "resume", serving)
-	goOn(t, s.citizens, time.Now())
-	wait := filing.LongestGap(s.citizens.Taken(), begun)
+	s.goOn(t, time.Now())
+	wait := filing.LongestGap(s.Taken(), begun)
 	_, after := s.whole(t)
 	if after.Count <= before.Count {
 		t.Errorf("the guest is at %d; it had printed %d", after.Count, before.Count)
 	}
 	t.Logf("%s slept for 30 s: longest wait of a filing %.2f s; whole after %.1f s; %d reports are there, the guest on %s at %d",
-		serving, wait.Seconds(), time.Since(begun).Seconds(), readBack(t, s.citizens), after.Node, after.Count)
+		serving, wait.Seconds(), time.Since(begun).Seconds(), s.readBack(t), after.Node, after.Count)
 }
 
 // wrongCables crosses the two fibres, then plugs one into the town's network: the
@@ -404,7 +404,7 @@ func wrongCables(t *testing.T, s *service) {
 			do(t, s.Pair, "plug", "b", p[0], p[1])
 		}
 		screen := sees(t, line, c.want)
-		goOn(t, s.citizens, time.Now())
+		s.goOn(t, time.Now())
 		t.Logf("fibres %s, after %.1f s:\n%s", c.name, time.Since(begun).Seconds(), screen)
 		for _, p := range c.plugs {
 			do(t, s.Pair, "plug", "b", p[0], p[0])

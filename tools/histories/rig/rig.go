@@ -27,6 +27,7 @@ type Node struct {
 	Citizen string     `json:"citizen_url"`
 	NBD     string     `json:"nbd_socket"`
 	Control string     `json:"control_socket"`
+	Guests  string     `json:"guests_dir"`    // process mode
 	Serial  string     `json:"serial_socket"` // vm mode
 	QMP     string     `json:"qmp_socket"`    // vm mode
 	Links   []Link     `json:"links"`
