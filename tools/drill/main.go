@@ -119,7 +119,7 @@ func oneRound(ctx context.Context, r *rig.Rig, f *filing.Filer, round int, vm st
 	victim := s.Citizen
 	var guest *counter
 	if vm != "" {
-		if guest, err = watch(ctx, r, vm, s); err != nil {
+		if guest, err = watch(ctx, r, vm); err != nil {
 			return 0, err
 		}
 	}
@@ -151,7 +151,7 @@ func oneRound(ctx context.Context, r *rig.Rig, f *filing.Filer, round int, vm st
 	}
 	report := ""
 	if guest != nil {
-		if report, err = guest.after(ctx, r); err != nil {
+		if report, err = guest.after(ctx); err != nil {
 			return 0, err
 		}
 	}

@@ -236,7 +236,7 @@ func freezeAndThaw(t *testing.T, r *rig.Rig) {
 	do(t, r, "pause", frozen)
 	asleep := time.Now()
 	solo(t, r, twin)
-	for time.Since(asleep) < 10*time.Second {
+	for time.Since(asleep) < 30*time.Second {
 		c.goOn(t, 20*time.Second)
 	}
 	do(t, r, "resume", frozen)

@@ -7,6 +7,7 @@
 //	lab shape LINK [--from NODE] --delay D --loss F make it slow or lossy
 //	lab plug NODE PORT CABLE                        vm mode: a cable into a wrong port
 //	lab serial NODE, lab logs NODE [SERVICE]        what a machine says
+//	lab hints                                       what to open and try, once more
 //	lab down                                        stop everything; the state stays
 //
 // NODE is a, b or witness; LINK is fibre1, fibre2, lan-a, lan-b or lan-w.
@@ -46,7 +47,7 @@ func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, plug, serial, logs or down")
+		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, plug, serial, logs, hints or down")
 	}
 	if len(args) > 2 && args[0] == "--dir" { // before the verb as well as after it
 		args = append([]string{args[2], args[0], args[1]}, args[3:]...)
@@ -99,6 +100,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			s.Links = r.Links
 		}
 		return printStatus(out, s, *asJSON)
+	case "hints":
+		printHelp(lab, out)
+		return nil
 	case "down":
 		return down(lab)
 	case "serial", "logs":

@@ -136,7 +136,7 @@ Five things to try:
 Stop with: %[6]s down
 `, lab.Citizen, lab.Console[0], strings.TrimSpace(string(password)), lab.Console[1], door(lab), program(lab))
 	if lab.Mode == "vm" {
-		fmt.Fprintln(out, "The serial line of a node: bin/lab serial a (what it said), or connect to", lab.Nodes[0].Serial)
+		fmt.Fprintf(out, "The serial line of a node: %s serial a (what it said), or connect to %s\n", program(lab), lab.Nodes[0].Serial)
 	}
 }
 

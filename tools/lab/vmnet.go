@@ -44,7 +44,11 @@ func wire(ctx context.Context, lab Lab, forwards map[string]string) (*wiring, er
 			}
 		}
 		if segment == "lan" {
-			if err := joinHost(ctx, s.Add("host"), forwards); err != nil {
+			own, err := net.ParseMAC(gatewayMAC)
+			if err != nil {
+				return nil, err
+			}
+			if err := joinHost(ctx, s.AddHost("host", own), forwards); err != nil {
 				return nil, err
 			}
 		}

@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"beffroi.dev/appliance/boot"
 	"beffroi.dev/tools/filing"
 	"beffroi.dev/tools/histories/rig"
+	"beffroi.dev/tools/newcomer"
 	"beffroi.dev/tools/serial"
 	"beffroi.dev/tools/vmpair"
 )
@@ -20,7 +22,7 @@ import (
 type service struct {
 	*vmpair.Pair
 	*citizens
-	guest *vmpair.Guest
+	guest *rig.Guest
 }
 
 // TestThePairInService holds what the whole pair promises, on one pair, in an order
@@ -28,7 +30,7 @@ type service struct {
 func TestThePairInService(t *testing.T) {
 	long(t)
 	p := pair(t)
-	g, err := p.CreateGuest(within(t, bootBound), "compteur")
+	g, err := p.CreateGuest(within(t, bootBound), "metronome")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +48,7 @@ func TestThePairInService(t *testing.T) {
 		{"a node is dead, then the witness", nodeThenWitness},
 		{"both are dead and start in the opposite order", oppositeOrder},
 		{"the serving node sleeps for 30 seconds", sleeper},
+		{"the five things to try", fiveThings},
 		{"cables in wrong ports", wrongCables},
 		{"a clock whose battery is dead", wrongClock},
 	} {
@@ -70,7 +73,7 @@ func status(t *testing.T, p *vmpair.Pair) rig.Status {
 }
 
 // whole waits until all is mirrored, citizens are served and the guest counts.
-func (s *service) whole(t *testing.T) (serving string, guest vmpair.Sighting) {
+func (s *service) whole(t *testing.T) (serving string, guest rig.Sighting) {
 	t.Helper()
 	serving = settled(t, s.Pair)
 	now, err := s.guest.See(t.Context())
@@ -80,7 +83,7 @@ func (s *service) whole(t *testing.T) (serving string, guest vmpair.Sighting) {
 	return serving, s.beyond(t, now.Count)
 }
 
-func (s *service) beyond(t *testing.T, n uint64) vmpair.Sighting {
+func (s *service) beyond(t *testing.T, n uint64) rig.Sighting {
 	t.Helper()
 	seen, err := s.guest.Beyond(within(t, quietBound), n)
 	if err != nil {
@@ -377,6 +380,28 @@ func sleeper(t *testing.T, s *service) {
 	}
 	t.Logf("%s slept for 30 s: longest wait of a filing %.2f s; whole after %.1f s; %d reports are there, the guest on %s at %d",
 		serving, wait.Seconds(), time.Since(begun).Seconds(), s.readBack(t), after.Node, after.Count)
+}
+
+// fiveThings types what make run proposes. The list creates a second guest of the name
+// that it gives; the one of the other parts has another name.
+func fiveThings(t *testing.T, s *service) {
+	s.whole(t)
+	dir := t.TempDir()
+	if err := os.Symlink(s.Bin, filepath.Join(dir, "bin")); err != nil {
+		t.Fatal(err)
+	}
+	image := filepath.Join(dir, "out", "counter.img")
+	if err := os.Mkdir(filepath.Dir(image), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := vmpair.CopyDisk(filepath.Join(s.Dir, "counter.img"), image, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := newcomer.Walk(t.Context(), newcomer.Config{Rig: s.Rig, Filer: s.Filer, Dir: dir, Within: quietBound, Say: t.Logf}); err != nil {
+		t.Fatal(err)
+	}
+	s.whole(t)
+	s.readBack(t)
 }
 
 // wrongCables crosses the two fibres, then plugs one into the town's network: the

@@ -11,6 +11,7 @@ package ether
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -53,8 +54,9 @@ type Port struct {
 	name    string
 	queue   chan packet
 
-	in, out  Shape // guarded by segment.mu: from the machine, to the machine
-	off      bool  // guarded by segment.mu: the machine has no power
+	sender   net.HardwareAddr // the only one that frames may come from; nil: any
+	in, out  Shape            // guarded by segment.mu: from the machine, to the machine
+	off      bool             // guarded by segment.mu: the machine has no power
 	received uint64
 	conn     net.Conn // guarded by segment.mu: the newest
 }
@@ -71,6 +73,14 @@ func (s *Segment) Add(name string) *Port {
 	p := &Port{name: name, queue: make(chan packet, queueFrames)}
 	p.segment.Store(s)
 	s.ports[p] = true
+	return p
+}
+
+// AddHost makes a port for a machine that is a switch as well, and would send back what
+// is not for itself: only what it sends under its own address goes on.
+func (s *Segment) AddHost(name string, own net.HardwareAddr) *Port {
+	p := s.Add(name)
+	p.sender = own
 	return p
 }
 
@@ -179,7 +189,7 @@ func (p *Port) repeat(frame []byte) {
 	s := p.lock()
 	defer s.mu.Unlock()
 	p.received++
-	if p.off || !p.in.passes() {
+	if p.off || !p.in.passes() || p.sender != nil && !sentBy(frame, p.sender) {
 		return
 	}
 	for to := range s.ports {
@@ -191,6 +201,11 @@ func (p *Port) repeat(frame []byte) {
 		default: // full: dropped
 		}
 	}
+}
+
+// sentBy compares the sender of an Ethernet frame: its second six bytes.
+func sentBy(frame []byte, sender net.HardwareAddr) bool {
+	return len(frame) >= 12 && bytes.Equal(frame[6:12], sender)
 }
 
 func (s Shape) passes() bool { return !s.Cut && (s.Loss == 0 || rand.Float64() >= s.Loss) }

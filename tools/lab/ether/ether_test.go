@@ -33,10 +33,14 @@ func (m machine) send(text string) {
 	}
 }
 
-// hear returns the next frame, or nothing when none comes soon.
-func (m machine) hear() string {
+// soon is how long a frame that must not come is waited for; one that must come may
+// take until the test is given up.
+const soon = 100 * time.Millisecond
+
+// hear returns the next frame, or nothing when none comes within a time.
+func (m machine) hear(within time.Duration) string {
 	m.t.Helper()
-	_ = m.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	_ = m.SetReadDeadline(time.Now().Add(within))
 	var h [4]byte
 	if _, err := io.ReadFull(m, h[:]); errors.Is(err, os.ErrDeadlineExceeded) {
 		return ""
@@ -82,9 +86,36 @@ func TestAFrameReachesAllOthersUnlessItsWayIsCut(t *testing.T) {
 			if l.m == st.from {
 				continue
 			}
-			if got := l.m.hear(); (got == st.name) != l.hears {
+			within := soon
+			if l.hears {
+				within = time.Minute
+			}
+			if got := l.m.hear(within); (got == st.name) != l.hears {
 				t.Errorf("%s: %s heard %q; want it heard %v", st.name, l.who, got, l.hears)
 			}
+		}
+	}
+}
+
+func TestAHostSendsUnderItsOwnAddressOnly(t *testing.T) {
+	s := ether.NewSegment()
+	own := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	host, a := plug(t, s.AddHost("host", own)), plug(t, s.Add("a"))
+	for _, tt := range []struct {
+		name, frame string
+		hears       bool
+	}{
+		{"what it sends back", "\x02\x00\x00\x00\x00\x01" + "\x02\x00\x00\x00\x00\x01" + "back", false},
+		{"less than an address", "short", false},
+		{"its own", "\x02\x00\x00\x00\x00\x01" + string(own) + "own", true},
+	} {
+		host.send(tt.frame)
+		within := soon
+		if tt.hears {
+			within = time.Minute
+		}
+		if got := a.hear(within); (got == tt.frame) != tt.hears {
+			t.Errorf("%s: heard %q; want it heard %v", tt.name, got, tt.hears)
 		}
 	}
 }
@@ -96,7 +127,7 @@ func TestADelayIsAdded(t *testing.T) {
 	pa.Set(func(in, _ *ether.Shape) { in.Delay = 30 * time.Millisecond })
 	begun := time.Now()
 	a.send("late")
-	if got := b.hear(); got != "late" || time.Since(begun) < 30*time.Millisecond {
+	if got := b.hear(time.Minute); got != "late" || time.Since(begun) < 30*time.Millisecond {
 		t.Errorf("heard %q after %v", got, time.Since(begun))
 	}
 }
