@@ -39,8 +39,8 @@ var faults = map[agents.Code]Error{
 	agents.Nothing:     {Code: BadInput, Hint: "give a password, or secret: true"},
 	agents.Exists:      {Code: Refused, Field: "name", Hint: "choose another name; an agent whose secret was not seen gets another by renew, one who was closed by reopen"},
 	agents.Unknown:     {Code: NotFound, Hint: "GET agents lists them"},
-	agents.IsClosed:    {Code: Refused, Hint: "reopen gives a closed agent a new password and a new secret"},
-	agents.IsOpen:      {Code: Refused, Hint: "renew gives a new password, a new secret, or both"},
+	agents.IsClosed:    {Code: Refused, Field: "name", Hint: "reopen gives a closed agent a new password and a new secret"},
+	agents.IsOpen:      {Code: Refused, Field: "name", Hint: "renew gives a new password, a new secret, or both"},
 	agents.NotServing:  {Code: Unavailable, Hint: "it may be taking the service over; look at the status and try again"},
 	agents.Failed:      {Code: Unavailable, Hint: "the citizens' volume may be in a switch; look at the list of agents before you try again"},
 }

@@ -162,7 +162,7 @@ type Error struct {
 	Hint    string `json:"hint,omitempty"`
 	Code    Code   `json:"code"`
 	Node    string `json:"node,omitempty"`
-	Field   string `json:"field,omitempty"` // of the body, where one is at fault
+	Field   string `json:"field,omitempty"` // of the request, where one is at fault
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -147,7 +147,7 @@ func (p *program) userSet() do {
 		}
 		if !*keep {
 			var err error
-			if in.Password, err = p.password(*file); err != nil {
+			if in.Password, err = p.password(*file, p.tr("; --keep-password keeps the old one", " ; --keep-password garde l'ancien")); err != nil {
 				return err
 			}
 		}
@@ -155,8 +155,9 @@ func (p *program) userSet() do {
 	}
 }
 
-// password reads a new password from a file, a terminal or the standard input.
-func (p *program) password(file string) (string, error) {
+// password reads a new password from a file, a terminal or the standard input. If there
+// is none, or says what else there is.
+func (p *program) password(file, or string) (string, error) {
 	in := p.in
 	if file != "" {
 		f, err := os.Open(file)
@@ -185,7 +186,7 @@ func (p *program) password(file string) (string, error) {
 	}
 	word := strings.TrimRight(line, "\r\n")
 	if word == "" {
-		return "", p.usage("no password was given; --keep-password keeps the old one", "aucun mot de passe donné ; --keep-password garde l'ancien")
+		return "", p.usage("no password was given%s", "aucun mot de passe donné%s", or)
 	}
 	return word, nil
 }

@@ -70,6 +70,16 @@ func table() []command {
 				"The password is asked for on a terminal, or read as the first line of the file or of the standard input.",
 				"Le mot de passe est demandé sur un terminal, ou lu comme première ligne du fichier ou de l'entrée standard."}},
 		{words: "user delete", takes: []string{"NAME"}, opts: "[--yes]", en: "delete an account", fr: "supprimer un compte", setup: (*program).userDelete},
+		{words: "agents", en: "the counter agents: who answers citizens' reports at /agent", fr: "les agents de la mairie : qui répond aux signalements, sous /agent", setup: none((*program).agents)},
+		{words: "agent create", takes: []string{"NAME"}, opts: "--display \"FIRST LAST\" [--password-file FILE]",
+			en: "make a counter agent, and show the secret of the telephone's app once", fr: "créer un agent, et montrer une fois la clé pour l'application du téléphone", setup: (*program).agentCreate,
+			more: [2]string{
+				"The agent logs in at /agent of the citizens' address with NAME, the password and a code of the\ntelephone's authenticator app. On a terminal the secret is shown as a QR code too. The password is\nasked for on a terminal, or read as the first line of the file or of the standard input.",
+				"L'agent se connecte sous /agent à l'adresse des habitants avec NAME, le mot de passe et un code de\nl'application d'authentification du téléphone. Sur un terminal la clé est aussi montrée en QR code.\nLe mot de passe est demandé sur un terminal, ou lu comme première ligne du fichier ou de l'entrée\nstandard."}},
+		{words: "agent renew", takes: []string{"NAME"}, opts: "[--secret] [--password | --password-file FILE]",
+			en: "a new secret (for a lost telephone), a new password, or both; the sessions end", fr: "nouvelle clé (téléphone perdu), nouveau mot de passe, ou les deux ; les sessions se terminent", setup: (*program).agentRenew},
+		{words: "agent close", takes: []string{"NAME"}, opts: "[--yes]", en: "log an agent out for good; the name stays on what was written", fr: "déconnecter un agent pour de bon ; son nom reste sur ce qu'il a écrit", setup: (*program).agentClose},
+		{words: "agent reopen", takes: []string{"NAME"}, opts: "[--password-file FILE]", en: "let a closed agent log in again, with a new password and a new secret", fr: "rouvrir un agent fermé, avec un nouveau mot de passe et une nouvelle clé", setup: (*program).agentReopen},
 		{words: "service", takes: []string{"GROUP"}, en: "which group holds the citizen service; \"none\" for none", fr: "quel groupe porte le service aux citoyens ; « none » pour aucun", setup: none((*program).service)},
 		{words: "help", en: "this list, or one command", fr: "cette liste, ou une commande", setup: none(func(*program, context.Context, []string) error { return nil })},
 	}

@@ -43,6 +43,15 @@ type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }
 
+// advised is a refusal that the command itself can advise about, in French; the node
+// advises in English.
+type advised struct {
+	error
+	fr string
+}
+
+func (e *advised) Unwrap() error { return e.error }
+
 // tr chooses the words of the reader's language.
 func (p *program) tr(en, fr string) string {
 	if p.french {
@@ -189,6 +198,9 @@ func (p *program) complain(err error) int {
 		code, hint = exitUnreachable, p.awayHint(away)
 	case errors.As(err, &said):
 		code, hint = p.judge(said)
+		if known := (*advised)(nil); errors.As(err, &known) {
+			hint = p.tr(said.Hint, known.fr)
+		}
 	case errors.Is(err, context.Canceled):
 		err = errors.New(p.tr("interrupted", "interrompu"))
 	}
@@ -215,7 +227,7 @@ func (p *program) judge(e *api.Error) (int, string) {
 	case api.Forbidden:
 		return exitRefused, p.tr(hint, "demandez à un administrateur")
 	case api.NotFound:
-		return exitRefused, p.tr("the listings (groups, vms, users, jobs) show what there is", "les listes (groups, vms, users, jobs) montrent ce qui existe")
+		return exitRefused, p.tr("the listings (groups, vms, users, agents, jobs) show what there is", "les listes (groups, vms, users, agents, jobs) montrent ce qui existe")
 	case api.BadImage:
 		return exitRefused, p.tr(hint, "il faut une image brute ou qcow2 sans image de base ; rien n'a été créé")
 	case api.Refused:

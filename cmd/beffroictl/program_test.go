@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"beffroi.dev/appliance/agents"
 	"beffroi.dev/appliance/api"
 	"beffroi.dev/appliance/guests"
 	"beffroi.dev/appliance/status"
@@ -53,6 +54,11 @@ func answers() map[string]any {
 			{ID: 3, Name: "archives", Group: "archives", CPUs: 1, MemoryMB: 512, Firmware: "bios", Run: true, Node: "a", Generation: 5, State: "paused-io", Since: &ended, Cause: "write of disk disk0 failed:\x1b[31m no space left", Accel: "kvm"},
 		},
 		"GET users": []api.User{{Name: "anne", Role: cluster.RoleAdmin, TOTP: true}, {Name: "oscar", Role: cluster.RoleOperator}},
+		"GET agents": []agents.Agent{
+			{Name: "martin", Display: "Camille Martin", Made: now.Add(-50 * 24 * time.Hour), LastLogin: &ended},
+			{Name: "zoe", Display: "Zoé\x1b[31m", Made: now.Add(-time.Minute)},
+			{Name: "dupont", Display: "Luc Dupont", Made: now.Add(-50 * 24 * time.Hour), LastLogin: &since, Closed: &ended},
+		},
 		"GET events": []status.Event{
 			{No: 41, Time: now.Add(-26 * time.Hour), Kind: "create-group", Group: "etat-civil", New: "etat-civil: a with b"},
 			{No: 42, Time: now.Add(-time.Minute), Kind: "place-vm", Node: 1, VM: "etat-civil", Old: "b", New: "a", Cause: "no voter of a majority heard b for 6s"},
@@ -144,7 +150,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestListings(t *testing.T) {
-	for _, list := range []string{"status", "nodes", "groups", "volumes", "vms", "users", "events", "jobs"} {
+	for _, list := range []string{"status", "nodes", "groups", "volumes", "vms", "users", "agents", "events", "jobs"} {
 		w := newTown(t)
 		for name, args := range map[string][]string{"-en": {"--lang", "en"}, "-fr": {"--lang", "fr"}, "-json": {"--json"}} {
 			code, out, errs := w.do("", nil, append([]string{list}, args...)...)
@@ -159,7 +165,7 @@ func TestListings(t *testing.T) {
 func TestHelp(t *testing.T) {
 	w := newTown(t)
 	for name, args := range map[string][]string{
-		"help-en": {"help"}, "help-fr": {"--lang", "fr", "help"}, "help-vm-create": {"help", "vm", "create"}, "help-vm": {"vm", "--help"}, "help-group-create-fr": {"group", "create", "-h", "--lang=fr"}, "nothing": {},
+		"help-en": {"help"}, "help-fr": {"--lang", "fr", "help"}, "help-vm-create": {"help", "vm", "create"}, "help-vm": {"vm", "--help"}, "help-agent-create-fr": {"help", "agent", "create", "--lang=fr"}, "help-group-create-fr": {"group", "create", "-h", "--lang=fr"}, "nothing": {},
 	} {
 		code, out, errs := w.do("", nil, args...)
 		if name == "help-vm" { // not a command by itself
@@ -200,6 +206,8 @@ func TestChangesAsk(t *testing.T) {
 		{"", "service none", `PUT service {"group":""}`, "The citizen service is on group none.\n"},
 		{"a long password\n", "user set anne --role admin", `PUT users/anne {"role":"admin","password":"a long password"}`, "User anne is set.\n"},
 		{"", "user set anne --role viewer --keep-password", `PUT users/anne {"role":"viewer"}`, "User anne is set.\n"},
+		{"", "agent close martin --yes", "POST agents/martin/close", "Agent martin is closed.\n"},
+		{"", "--lang fr agent close ../x --yes", "POST agents/..%2Fx/close", "L'agent ../x est fermé.\n"},
 		{"", "user delete anne --yes", "DELETE users/anne", "User anne is deleted.\n"},
 	} {
 		w := newTown(t)
@@ -247,6 +255,13 @@ func TestExitCodesAndAdvice(t *testing.T) {
 		{"vm create web --group g --memory 1000", nil, nil, exitUsage, []string{"whole megabytes"}},
 		{"user set anne --role mayor", nil, nil, exitUsage, []string{"operator"}},
 		{"user set anne --role admin", nil, nil, exitUsage, []string{"no password"}},
+		{"agent create martin", nil, nil, exitUsage, []string{"--display"}},
+		{"agent create martin --display x", french, nil, exitUsage, []string{"aucun mot de passe"}},
+		{"agent create martin --display x --password-file /nowhere", nil, nil, exitUsage, []string{"/nowhere"}},
+		{"agent renew martin", french, nil, exitUsage, []string{"--secret", "nouveau téléphone"}},
+		{"agent renew martin --password", nil, nil, exitUsage, []string{"no password was given"}},
+		{"agent close martin", french, nil, exitUsage, []string{"--yes", "ne pourra plus se connecter"}},
+		{"agent reopen martin", nil, nil, exitUsage, []string{"no password was given"}},
 		{"--url http://x vms", nil, nil, exitUsage, []string{"https://HOST:PORT"}},
 		{"--url https://x --pin 12 vms", nil, nil, exitUsage, []string{"64 hexadecimal"}},
 		{"vms", nil, &api.Error{Code: api.Refused, Message: "no", Hint: "because"}, exitRefused, []string{"beffroictl: no", "→ because"}},
