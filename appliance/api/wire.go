@@ -119,7 +119,7 @@ type NewUser struct {
 // reports. The answer is an agents.Enrolment.
 type NewAgent struct {
 	Name     string `json:"name"`
-	Display  string `json:"display"` // what citizens read
+	Display  string `json:"display"` // first and last name
 	Password string `json:"password"`
 }
 

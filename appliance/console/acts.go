@@ -70,26 +70,14 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	var body []byte
+	var body any
 	if what == "switch" {
-		to := api.Target{Node: newWorld(c.feed.now(), reader{words: c.words}, time.Now()).twin.Name}
-		body, _ = json.Marshal(to) // a struct of one string
+		body = api.Target{Node: newWorld(c.feed.now(), reader{words: c.words}, time.Now()).twin.Name}
 	}
-	req, err := http.NewRequestWithContext(r.Context(), http.MethodPost, fmt.Sprintf(operations[what].path, name), bytes.NewReader(body))
-	if err != nil {
-		panic(err) // the path is made of checked names
-	}
-	req.RemoteAddr = r.RemoteAddr
-	req.Header.Set(api.RequestHeader, "console")
-	answer := &recorder{header: http.Header{}, code: http.StatusOK}
-	c.api.Handler().ServeHTTP(answer, api.WithUser(req, who.name))
-	if answer.code < 300 {
+	e := c.through(r, who, http.MethodPost, fmt.Sprintf(operations[what].path, name), body, nil)
+	if e == nil {
 		http.Redirect(w, r, "/?done="+what+"&on="+name, http.StatusSeeOther)
 		return
-	}
-	var e api.Error
-	if err := json.Unmarshal(answer.body.Bytes(), &e); err != nil {
-		e = api.Error{Code: api.Failed, Message: strings.TrimSpace(answer.body.String())}
 	}
 	p := c.actPage(r, who, what, name)
 	key := "code." + string(e.Code)
@@ -97,7 +85,38 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request) {
 		key = "code.failed"
 	}
 	p.Failed, p.Said = p.T(key), e.Message
-	c.views.render(w, answer.code, "act", p)
+	c.views.render(w, pageStatus(e.Code), "act", p)
+}
+
+// through asks the API as a user. What it answers goes to out, unless that is nil; what
+// it does not do is returned.
+func (c *Console) through(r *http.Request, who visitor, method, path string, in, out any) *api.Error {
+	body := []byte(nil)
+	if in != nil {
+		body, _ = json.Marshal(in) // structs of words
+	}
+	req, err := http.NewRequestWithContext(r.Context(), method, path, bytes.NewReader(body))
+	if err != nil {
+		panic(err) // the path is made of checked names
+	}
+	req.RemoteAddr = r.RemoteAddr
+	req.Header.Set(api.RequestHeader, "console")
+	answer := &recorder{header: http.Header{}, code: http.StatusOK}
+	c.api.Handler().ServeHTTP(answer, api.WithUser(req, who.name))
+	switch {
+	case answer.code >= 300:
+		e := &api.Error{}
+		if err := json.Unmarshal(answer.body.Bytes(), e); err != nil {
+			e = &api.Error{Code: api.Failed, Message: strings.TrimSpace(answer.body.String())}
+		}
+		return e
+	case out == nil:
+		return nil
+	}
+	if err := json.Unmarshal(answer.body.Bytes(), out); err != nil {
+		return &api.Error{Code: api.Failed, Message: err.Error()}
+	}
+	return nil
 }
 
 // recorder keeps an answer of the API.

@@ -95,6 +95,11 @@ func (c *Console) Handler() http.Handler {
 	mux.HandleFunc("POST /logout", c.logout)
 	mux.HandleFunc("GET /act/{what}/{name}", c.confirm)
 	mux.HandleFunc("POST /act/{what}/{name}", c.act)
+	mux.HandleFunc("GET /agents", c.agents)
+	mux.HandleFunc("GET /agents/new", c.askAgent)
+	mux.HandleFunc("POST /agents/new", c.doAgent)
+	mux.HandleFunc("GET /agents/{name}/{what}", c.askAgent)
+	mux.HandleFunc("POST /agents/{name}/{what}", c.doAgent)
 	mux.HandleFunc("/api/v1/", c.serveAPI)
 	sub, err := fs.Sub(assets, "assets")
 	if err != nil {

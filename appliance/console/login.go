@@ -58,11 +58,19 @@ func (c *Console) showLogin(w http.ResponseWriter, r *http.Request) {
 	c.renderLogin(w, r, http.StatusOK, "", problem)
 }
 
-func (c *Console) login(w http.ResponseWriter, r *http.Request) {
+// readForm reads a form within its bounds, or answers.
+func readForm(w http.ResponseWriter, r *http.Request) bool {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readBound)) // a slow form is cut off
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		http.Error(w, "the form cannot be read", http.StatusBadRequest)
+		return false
+	}
+	return true
+}
+
+func (c *Console) login(w http.ResponseWriter, r *http.Request) {
+	if !readForm(w, r) {
 		return
 	}
 	name, from, now := strings.TrimSpace(r.PostForm.Get("name")), host(r), time.Now()

@@ -131,12 +131,18 @@ func newRig(t *testing.T) *rig {
 		}
 	})
 	r.web = r.browser()
-	for end := time.Now().Add(5 * time.Second); !r.c.feed.now().known || r.c.feed.now().at.IsZero(); time.Sleep(time.Millisecond) {
+	r.await(func() bool { return r.c.feed.now().known && !r.c.feed.now().at.IsZero() })
+	return r
+}
+
+// await waits until the console has heard something of the node service.
+func (r *rig) await(heard func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(5 * time.Second); !heard(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("the console never heard of the node service")
+			r.t.Fatal("the console never heard it from the node service")
 		}
 	}
-	return r
 }
 
 // browser keeps cookies and shows redirects.

@@ -105,6 +105,8 @@ type visitor struct {
 	role cluster.Role
 }
 
+func (v visitor) administers() bool { return v.role == cluster.RoleAdmin }
+
 func (v visitor) operates() bool {
 	return v.role == cluster.RoleAdmin || v.role == cluster.RoleOperator
 }

@@ -55,6 +55,9 @@ func (r reader) User() string   { return r.who.name }
 func (r reader) Role() string   { return r.role(string(r.who.role)) }
 func (r reader) Operates() bool { return r.who.operates() }
 
+// Administers tells whether the reader may change who may do what.
+func (r reader) Administers() bool { return r.who.administers() }
+
 func (r reader) role(name string) string {
 	if key := "role." + name; r.words.has(key) {
 		return r.T(key)
@@ -75,6 +78,7 @@ type fact struct {
 	Label  string
 	Mark   mark
 	Detail string
+	Go     control // somewhere to go on
 }
 
 // world is a snapshot with its usual questions answered.
@@ -177,6 +181,9 @@ func (w *world) votesFact() fact {
 
 func (w *world) citizenFact() fact {
 	f := fact{Label: w.r.T("citizen")}
+	if w.r.Operates() {
+		f.Go = control{Href: "/agents", Label: w.r.T("agents.go")}
+	}
 	c := w.Citizen
 	switch {
 	case c == nil:
@@ -336,6 +343,21 @@ func (r reader) Stamp(t time.Time) string {
 		return t.Format("2 Jan, 15:04:05")
 	}
 	return t.Format("02/01 à 15:04:05")
+}
+
+// Day is a date, and Moment one with its time of day.
+func (r reader) Day(t time.Time) string {
+	if r.Lang == "en" {
+		return t.Local().Format("2 Jan 2006")
+	}
+	return t.Local().Format("02/01/2006")
+}
+
+func (r reader) Moment(t time.Time) string {
+	if r.Lang == "en" {
+		return r.Day(t) + t.Local().Format(", 15:04")
+	}
+	return r.Day(t) + t.Local().Format(" à 15:04")
 }
 
 func (r reader) Clock(t time.Time) string { return t.Local().Format("15:04:05 MST") }

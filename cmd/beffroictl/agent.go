@@ -35,7 +35,7 @@ func (p *program) agentCreate() do {
 	display, file := p.flags.String("display", "", ""), p.flags.String("password-file", "", "")
 	return func(ctx context.Context, args []string) error {
 		if strings.TrimSpace(*display) == "" {
-			return p.usage("give --display \"First Last\": the name that citizens read", "donnez --display \"Prénom Nom\" : le nom que lisent les habitants")
+			return p.usage("give --display \"First Last\": who it is", "donnez --display \"Prénom Nom\" : qui c'est")
 		}
 		in := api.NewAgent{Name: args[0], Display: *display}
 		var err error

@@ -1,7 +1,15 @@
-// The live page: takes the sections that the server has drawn anew and puts them
+// Forms, and the live page: takes the sections that the server has drawn anew and puts them
 // in their places. Without it the page loads itself again.
 (() => {
   "use strict";
+  // A form that must not be sent twice by a double click.
+  document.addEventListener("submit", (e) => {
+    if (!e.target.matches("[data-once]")) return;
+    if (e.target.dataset.sent) e.preventDefault();
+    e.target.dataset.sent = "1";
+  });
+  window.addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((f) => delete f.dataset.sent));
+
   const url = document.body.dataset.stream;
   const lost = document.getElementById("lost");
   if (!url || !window.EventSource) return;

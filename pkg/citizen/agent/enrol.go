@@ -19,6 +19,9 @@ import (
 
 const maxDisplay = 80 // characters
 
+// citizen is the actor of what citizens do, in the histories that agents are actors of.
+const citizen = "citizen"
+
 // Enrolment is what an agent needs for the code application. It is shown once and
 // kept nowhere else. It is empty when the one-time secret stays as it was.
 type Enrolment struct {
@@ -54,6 +57,9 @@ func (r *Register) Provision(ctx context.Context, n New) (Enrolment, error) {
 	what := "provision agent " + n.Name
 	if err := ident.CheckName(n.Name); err != nil {
 		return Enrolment{}, fmt.Errorf("provision agent: %w", err)
+	}
+	if n.Name == citizen {
+		return Enrolment{}, fmt.Errorf("%s: it is how a case's history names who filed it: %w", what, ErrExists)
 	}
 	if n.Display = strings.TrimSpace(n.Display); !visible(n.Display) {
 		return Enrolment{}, fmt.Errorf("%s: %w", what, ErrDisplay)

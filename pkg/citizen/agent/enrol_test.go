@@ -221,6 +221,10 @@ func TestWhatMayNotBeIsRefusedAndChangesNothing(t *testing.T) {
 			_, err := r.Provision(t.Context(), agent.New{Name: "x", Display: strings.Repeat("é", 81), Password: password, Issuer: "Ville"})
 			return err
 		}, agent.ErrDisplay},
+		{"the name that a case's history gives to citizens", func() error {
+			_, err := r.Provision(t.Context(), agent.New{Name: "citizen", Display: "x", Password: password, Issuer: "Ville"})
+			return err
+		}, agent.ErrExists},
 		{"a renewal of nothing", func() error {
 			_, err := r.Renew(t.Context(), agent.Renewal{Name: "martin", Issuer: "Ville"})
 			return err
