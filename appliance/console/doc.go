@@ -18,8 +18,15 @@
 //	GET  /stream               its changed sections, as server-sent events
 //	GET  /act/{what}/{name}    asks for confirmation
 //	POST /act/{what}/{name}    does it: switch, start, shutdown, off
+//	GET  /agents               the counter agents, for operators; what follows is for administrators
+//	     /agents/new           makes one, and shows the one-time secret, once
+//	     /agents/{name}/{what} renew, reopen (they may show a secret too), close
 //	GET  /login, POST /login, POST /logout
 //	     /api/v1/              package api, for its token or for a session
+//
+// A one-time secret is on the page that answers the form, as letters and as a QR code
+// drawn into it, and nowhere else: not in an address, a cookie or a log, nor in memory
+// once the page is sent.
 //
 // # Signing in
 //
