@@ -29,10 +29,11 @@ import (
 // pair is a real pair with its witness, as processes; each node's API is served by
 // this test.
 type pair struct {
-	t      *testing.T
-	binary string
-	dirs   map[string]config.Dir
-	inits  map[string]*exec.Cmd
+	t       *testing.T
+	binary  string
+	service string // where citizens are served
+	dirs    map[string]config.Dir
+	inits   map[string]*exec.Cmd
 }
 
 func newPair(t *testing.T) *pair {
@@ -85,16 +86,20 @@ func (p *pair) configure(root string) {
 		m := config.Member{ID: ident.Node(i + 1), Name: name, Kind: cluster.KindNode, Site: name, PublicKey: public, Replica: ident.NewUUID(), VotePaths: p.address("lan"), DataPaths: p.address("fibre1")}
 		if name == "w" {
 			m.Kind, m.Replica, m.DataPaths = cluster.KindWitness, ident.UUID{}, nil
+		} else {
+			m.Citizen = transporttest.Addr()
 		}
 		members, keys = append(members, m), append(keys, key)
 	}
 	pairID := ident.NewUUID()
+	p.service = transporttest.Addr()
 	for i, m := range members {
 		d := config.Dir(filepath.Join(root, m.Name))
 		p.dirs[m.Name] = d
 		c := &config.Node{Version: config.Version, Pair: pairID, Self: m.ID, Profile: "lab", Members: members, VoteListen: m.VotePaths, DataListen: m.DataPaths}
 		err := os.Mkdir(string(d), 0o700)
 		if m.Kind == cluster.KindNode {
+			c.Citizen = config.Citizen{Listen: m.Citizen, Service: p.service, Town: "Valmont"}
 			c.Store.Path = filepath.Join(string(d), "store")
 			err = errors.Join(err, os.WriteFile(c.Store.Path, nil, 0o600), os.Truncate(c.Store.Path, 256<<20))
 		}
@@ -177,9 +182,14 @@ func (p *pair) end(node, text string) time.Duration {
 
 // ctl runs beffroictl on a node.
 func (p *pair) ctl(node, args string) (int, string, string) {
+	return p.run(node, "", strings.Fields(args)...)
+}
+
+// run runs beffroictl on a node, with words that may have spaces, and something to read.
+func (p *pair) run(node, in string, args ...string) (int, string, string) {
 	var out, errs strings.Builder
-	prog := &program{in: strings.NewReader(""), out: &out, err: &errs, env: func(string) string { return "" }, now: time.Now, zone: time.UTC, terminal: func(*os.File) bool { return false }}
-	code := prog.run(context.Background(), append([]string{"--dir", string(p.dirs[node])}, strings.Fields(args)...))
+	prog := &program{in: strings.NewReader(in), out: &out, err: &errs, env: func(string) string { return "" }, now: time.Now, zone: time.UTC, terminal: func(*os.File) bool { return false }}
+	code := prog.run(context.Background(), append([]string{"--dir", string(p.dirs[node])}, args...))
 	return code, out.String(), errs.String()
 }
 
