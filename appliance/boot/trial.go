@@ -31,48 +31,69 @@ const (
 	freshness = 10 * time.Second
 )
 
+// Cause is why a boot on trial is not good; the console has words for each.
+type Cause string
+
+// The causes. Those with a detail say so.
+const (
+	NodeSilent   Cause = "node-silent" // detail: the error
+	NoMajority   Cause = "no-majority"
+	TwinUnknown  Cause = "twin-unknown" // neither seen nor declared absent
+	StoreSilent  Cause = "store-silent"
+	StoreFailed  Cause = "store-failed"  // detail: the store's cause
+	MirrorBehind Cause = "mirror-behind" // detail: the volume
+	VMSilent     Cause = "vm-silent"
+	NoCitizens   Cause = "no-citizens" // the pair has no citizen service yet
+	PageSilent   Cause = "page-silent" // detail: the error
+	NotBlessed   Cause = "not-blessed" // detail: why the entry could not be renamed
+)
+
+// Causes lists them all.
+func Causes() []Cause {
+	return []Cause{NodeSilent, NoMajority, TwinUnknown, StoreSilent, StoreFailed, MirrorBehind, VMSilent, NoCitizens, PageSilent, NotBlessed}
+}
+
 // verdict is what a look at a boot on trial says.
 type verdict struct {
 	good    bool
 	outside bool   // the cause does not lie in the image: the trial's time stands still
-	why     string // not good
+	cause   Cause  // not good
+	detail  string // of the cause
 }
 
 // judge says whether a boot is good: the twin was seen or is declared absent, the
 // mirror's state is known, VMs can be started, the citizens' page answers. It is pure.
 func judge(n status.Node, silent, page error) verdict {
-	bad := func(why string, args ...any) verdict { return verdict{why: fmt.Sprintf(why, args...)} }
-	outside := func(why string) verdict { return verdict{outside: true, why: why} }
 	if silent != nil {
-		return bad("the node service does not answer: %v", silent)
+		return verdict{cause: NodeSilent, detail: silent.Error()}
 	}
 	if !n.Votes.Vouched {
-		return outside("no majority of the votes is reachable")
+		return verdict{outside: true, cause: NoMajority}
 	}
 	if !twinUp(n) && slices.ContainsFunc(n.Groups, func(g status.Group) bool { return len(g.InSync) != 1 }) {
-		return outside("the twin is neither seen nor declared absent")
+		return verdict{outside: true, cause: TwinUnknown}
 	}
 	st := n.Store
 	switch {
 	case st == nil || st.Age > freshness.Milliseconds():
-		return bad("the block service gives no news")
+		return verdict{cause: StoreSilent}
 	case st.Failed != "":
-		return bad("the store has failed: %s", st.Failed)
+		return verdict{cause: StoreFailed, detail: st.Failed}
 	}
 	for _, g := range n.Groups {
 		i := slices.IndexFunc(st.Groups, func(l status.LocalGroup) bool { return l.ID == g.ID })
 		if i < 0 || st.Groups[i].Epoch != g.Epoch {
-			return bad("the mirror of %s is not up to the votes", g.Name)
+			return verdict{cause: MirrorBehind, detail: g.Name}
 		}
 	}
 	if slices.ContainsFunc(n.Problem, func(p status.Problem) bool { return p.Code == "vm-silent" }) {
-		return bad("the vm service gives no news")
+		return verdict{cause: VMSilent}
 	}
 	if !slices.ContainsFunc(n.Groups, func(g status.Group) bool { return g.Citizen }) {
-		return outside("the pair has no citizen service yet")
+		return verdict{outside: true, cause: NoCitizens}
 	}
 	if page != nil {
-		return bad("the citizens' page does not answer: %v", page)
+		return verdict{cause: PageSilent, detail: page.Error()}
 	}
 	return verdict{good: true}
 }
@@ -85,9 +106,10 @@ func twinUp(n status.Node) bool {
 
 // Trial is how the entry that was booted fares, for the serial console.
 type Trial struct {
-	Entry string `json:"entry,omitempty"` // empty: blessed, or not told by the firmware
-	State string `json:"state"`           // on-trial, good, failed
-	Why   string `json:"why,omitempty"`
+	Entry  string `json:"entry,omitempty"` // empty: blessed, or not told by the firmware
+	State  string `json:"state"`           // on-trial, good, failed
+	Cause  Cause  `json:"cause,omitempty"` // not good
+	Detail string `json:"detail,omitempty"`
 }
 
 // trial counts the time of a boot on trial. It is pure.
@@ -100,7 +122,7 @@ type trial struct {
 // the machine is to reboot. An entry without tries left is not left for another one
 // by a reboot: it would only come again.
 func (t *trial) step(v verdict, passed time.Duration) (show Trial, reboot bool) {
-	show = Trial{Entry: t.entry.Name(), State: "on-trial", Why: v.why}
+	show = Trial{Entry: t.entry.Name(), State: "on-trial", Cause: v.cause, Detail: v.detail}
 	if v.good {
 		show.State = "good"
 		return show, false
@@ -132,18 +154,18 @@ func (s *system) watchTrial(ctx context.Context, seq *Sequence, reboot func()) e
 		v := s.look(ctx, client)
 		if v.good {
 			if err := s.bless(e); err != nil {
-				v = verdict{outside: true, why: err.Error()} // the disk's fault, or the loader's
+				v = verdict{outside: true, cause: NotBlessed, detail: err.Error()} // the disk's fault, or the loader's
 			}
 		}
 		show, over := t.step(v, trialEvery)
 		if seq.SetTrial(show) {
-			s.log.Info("boot on trial", "entry", show.Entry, "state", show.State, "why", show.Why)
+			s.log.Info("boot on trial", "entry", show.Entry, "state", show.State, "cause", show.Cause, "detail", show.Detail)
 		}
 		switch {
 		case v.good:
 			return nil
 		case over:
-			s.log.Error("this boot did not become good: the machine reboots, and the loader takes another try", "why", v.why)
+			s.log.Error("this boot did not become good: the machine reboots, and the loader takes another try", "cause", v.cause, "detail", v.detail)
 			reboot()
 			return nil
 		}

@@ -2,7 +2,6 @@ package boot
 
 import (
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -28,30 +27,31 @@ func TestWhatMakesABootGood(t *testing.T) {
 		silent  error
 		page    error
 		outside bool
-		why     string // empty: good
+		cause   Cause // empty: good
+		detail  string
 	}{
 		{name: "all is well", change: func(*status.Node) {}},
 		{name: "the twin is away and was voted out", change: func(n *status.Node) {
 			n.Members[1].Up, n.Groups[0].InSync = false, []ident.Node{1}
 		}},
-		{name: "the twin is away and the votes do not know", change: func(n *status.Node) { n.Members[1].Up = false }, outside: true, why: "neither seen nor declared absent"},
+		{name: "the twin is away and the votes do not know", change: func(n *status.Node) { n.Members[1].Up = false }, outside: true, cause: TwinUnknown},
 		{name: "the witness is away", change: func(n *status.Node) { n.Members[2].Up = false }},
-		{name: "no majority", change: func(n *status.Node) { n.Votes.Vouched = false }, outside: true, why: "majority"},
-		{name: "no citizen service", change: func(n *status.Node) { n.Groups[0].Citizen = false }, outside: true, why: "no citizen service"},
-		{name: "node silent", change: func(*status.Node) {}, silent: down, why: "node service"},
-		{name: "block silent", change: func(n *status.Node) { n.Store = nil }, why: "block service"},
-		{name: "block's news are old", change: func(n *status.Node) { n.Store.Age = 60_000 }, why: "block service"},
-		{name: "store failed", change: func(n *status.Node) { n.Store.Failed = "no disk" }, why: "no disk"},
-		{name: "mirror behind the votes", change: func(n *status.Node) { n.Store.Groups[0].Epoch = 3 }, why: "mirror of citizen"},
-		{name: "mirror does not know the group", change: func(n *status.Node) { n.Store.Groups = nil }, why: "mirror of citizen"},
-		{name: "vm silent", change: func(n *status.Node) { n.Problem = []status.Problem{{Code: "vm-silent"}} }, why: "vm service"},
-		{name: "page down", change: func(*status.Node) {}, page: down, why: "page does not answer"},
+		{name: "no majority", change: func(n *status.Node) { n.Votes.Vouched = false }, outside: true, cause: NoMajority},
+		{name: "no citizen service", change: func(n *status.Node) { n.Groups[0].Citizen = false }, outside: true, cause: NoCitizens},
+		{name: "node silent", change: func(*status.Node) {}, silent: down, cause: NodeSilent, detail: "refused"},
+		{name: "block silent", change: func(n *status.Node) { n.Store = nil }, cause: StoreSilent},
+		{name: "block's news are old", change: func(n *status.Node) { n.Store.Age = 60_000 }, cause: StoreSilent},
+		{name: "store failed", change: func(n *status.Node) { n.Store.Failed = "no disk" }, cause: StoreFailed, detail: "no disk"},
+		{name: "mirror behind the votes", change: func(n *status.Node) { n.Store.Groups[0].Epoch = 3 }, cause: MirrorBehind, detail: "citizen"},
+		{name: "mirror does not know the group", change: func(n *status.Node) { n.Store.Groups = nil }, cause: MirrorBehind, detail: "citizen"},
+		{name: "vm silent", change: func(n *status.Node) { n.Problem = []status.Problem{{Code: "vm-silent"}} }, cause: VMSilent},
+		{name: "page down", change: func(*status.Node) {}, page: down, cause: PageSilent, detail: "refused"},
 	} {
 		n := wellNode()
 		tc.change(&n)
 		v := judge(n, tc.silent, tc.page)
-		if v.good != (tc.why == "") || v.outside != tc.outside || !strings.Contains(v.why, tc.why) {
-			t.Errorf("%s: %+v", tc.name, v)
+		if want := (verdict{good: tc.cause == "", outside: tc.outside, cause: tc.cause, detail: tc.detail}); v != want {
+			t.Errorf("%s: %+v; want %+v", tc.name, v, want)
 		}
 	}
 }
@@ -68,9 +68,9 @@ func TestATrialsTimeStandsStillForWhatLiesOutside(t *testing.T) {
 		}
 		return show, reboot
 	}
-	inside, outside := verdict{why: "in the image"}, verdict{outside: true, why: "no twin"}
+	inside, outside := verdict{cause: PageSilent}, verdict{outside: true, cause: TwinUnknown}
 	tr := on(2)
-	if show, reboot := steps(tr, outside, 1000); reboot || show.State != "on-trial" || show.Why != "no twin" {
+	if show, reboot := steps(tr, outside, 1000); reboot || show.State != "on-trial" || show.Cause != TwinUnknown {
 		t.Errorf("waiting for a twin: %+v, reboot %v", show, reboot)
 	}
 	if show, reboot := steps(tr, inside, 9); reboot || show.State != "on-trial" {

@@ -95,7 +95,7 @@ func why(s *Snapshot) advice {
 		return advice{warning, "what.watchdog", "do.watchdog", nil}
 	}
 	if t := s.Boot.Trial; t != nil && t.State == "failed" {
-		return advice{warning, "what.trial", "do.trial", []any{t.Why}}
+		return advice{warning, "what.trial", "do.trial", []any{t.Cause, t.Detail}}
 	}
 	return advice{fine, "what.fine", "do.fine", nil}
 }

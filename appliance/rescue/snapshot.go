@@ -95,8 +95,8 @@ type Boot struct {
 
 // Trial is how a boot that is tried fares: its entry is kept only when it is good.
 type Trial struct {
-	State string // on-trial, good, failed
-	Why   string // not good yet
+	State         string // on-trial, good, failed
+	Cause, Detail string // why it is not good yet; see boot.Cause
 }
 
 // Ending is what a machine that goes down still waits for.

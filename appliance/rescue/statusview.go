@@ -34,7 +34,7 @@ func (m *Model) situation() []line {
 	a := why(&m.snap)
 	switch a.what {
 	case "what.trial":
-		a.args = []any{clip(fmt.Sprint(a.args[0]), 90)}
+		a.args = []any{m.trialCause(fmt.Sprint(a.args[0]), fmt.Sprint(a.args[1]))}
 	case "what.boot", "what.skipped":
 		a.args = []any{known(m.Lang, "phase.", clip(fmt.Sprint(a.args[0]), 30)), clip(fmt.Sprint(a.args[1]), 90)}
 	default:
@@ -49,6 +49,18 @@ func (m *Model) situation() []line {
 	lines := labelled(nil, statusAt, "", screen.Bold, m.t(a.what, a.args...))
 	lines[0] = append(line{{margin, style, word}}, lines[0]...)
 	return labelled(lines, statusAt, m.t("row.do"), screen.Plain, m.t(a.do))
+}
+
+// trialCause words why a boot is not good; one of another release is shown as it came.
+func (m *Model) trialCause(cause, detail string) string {
+	w, ok := words["cause."+cause]
+	switch {
+	case !ok:
+		return clip(strings.TrimSpace(cause+" "+detail), 90)
+	case strings.Contains(w[0], "%s"):
+		return m.t("cause."+cause, clip(detail, 60))
+	}
+	return m.t("cause." + cause)
 }
 
 func (m *Model) version() string {

@@ -108,9 +108,9 @@ var states = map[string]func(*Snapshot){
 		s.Pair.Store.Failed = "write /dev/nvme0n1p4: input/output error"
 		alarm(s, "store-failed", "a")
 	},
-	"on-trial": func(s *Snapshot) { s.Boot.Trial = &Trial{State: "on-trial", Why: "the block service gives no news"} },
+	"on-trial": func(s *Snapshot) { s.Boot.Trial = &Trial{State: "on-trial", Cause: "store-silent"} },
 	"unproved": func(s *Snapshot) {
-		s.Boot.Trial = &Trial{State: "failed", Why: "the citizens' page does not answer: 503"}
+		s.Boot.Trial = &Trial{State: "failed", Cause: "page-silent", Detail: "503"}
 	},
 	"ending":    func(s *Snapshot) { s.Boot.Ending = &Ending{Guests: 3, Groups: 2} },
 	"ending-2":  func(s *Snapshot) { s.Boot.Ending = &Ending{Group: 1, Groups: 2} },
