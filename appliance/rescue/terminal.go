@@ -1,13 +1,10 @@
 package rescue
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -171,50 +168,5 @@ func (t *terminal) Close() error {
 	}
 	err := t.set(t.before)
 	t.close()
-	return err
-}
-
-// shell runs a program on the terminal until it ends.
-func (t *terminal) shell(ctx context.Context, path, dir string) error {
-	f, err := t.open()
-	if err != nil {
-		return err
-	}
-	t.mu.Lock()
-	err = t.set(t.cooked())
-	t.mu.Unlock()
-	if err != nil {
-		return t.failed(f, err)
-	}
-	// The shell's own opening blocks, as programs expect; ours does not.
-	tty, err := os.OpenFile(t.path, os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		return err
-	}
-	defer tty.Close()
-	cmd := exec.CommandContext(ctx, path)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "TERM=vt100", "HOME="+dir)
-	cmd.WaitDelay = stopBound
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
-	if t.own { // a session of its own with this controlling terminal: Ctrl-C works
-		// It dies with this console: the next one would share its keys with it. That
-		// signal belongs to the thread that starts the child.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0, Pdeathsig: syscall.SIGKILL}
-	}
-	err = cmd.Run()
-	var ended *exec.ExitError
-	if errors.As(err, &ended) {
-		err = nil // how its last command ended is the reader's affair
-	}
-	// The end of a session hangs its terminal up: it is opened again.
-	t.mu.Lock()
-	t.close()
-	t.mu.Unlock()
-	if _, again := t.open(); again != nil {
-		err = errors.Join(err, again)
-	}
 	return err
 }

@@ -193,6 +193,8 @@ func (m *Model) fault(err error) string {
 		return m.t("fault.nopassword")
 	case errors.Is(err, ErrNotRunning):
 		return m.t("fault.notrunning")
+	case errors.Is(err, errShellEnded):
+		return m.t("fault.shellended", clip(err.Error(), 80))
 	}
 	return clip(err.Error(), 120)
 }

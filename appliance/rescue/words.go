@@ -113,5 +113,6 @@ var words = map[string][2]string{
 	"notice.stale":      {"Ce qui est affiché date de %s : la lecture de l'état n'aboutit pas.", "What is shown is %s old: reading the state does not succeed."},
 	"fault.unavailable": {"pas possible sur cette machine", "not possible on this machine"},
 	"fault.nopassword":  {"aucun mot de passe de secours n'est défini (fichier rescue-password)", "no rescue password is set (file rescue-password)"},
+	"fault.shellended":  {"il s'est arrêté aussitôt lancé ; signalez-le au prestataire, la console, elle, continue (%s)", "it ended as soon as it was started; report it to your supplier, the console goes on (%s)"},
 	"fault.notrunning":  {"ce service ne tourne pas en ce moment", "this service does not run at the moment"},
 }
