@@ -18,10 +18,12 @@
 //
 // It owns the terminal while it runs. It promises that keys are answered whatever
 // is dead: a Source or an Action that hangs makes what is shown old, says so, and
-// freezes nothing. Every part of a Snapshot may be missing. Whatever ends or
-// disturbs something is asked twice, with the harmless answer chosen, and says who
-// takes over. What other programs wrote (logs, events, names) cannot change the
-// terminal's state.
+// freezes nothing. Every part of a Snapshot may be missing. No key is lost between two
+// questions: what is typed or pasted before an answer waits for the question that the
+// answer leads to, and says so; a refusal drops it, and says that. A shell takes what
+// is typed from its prompt on. Whatever ends or disturbs something is asked twice, with
+// the harmless answer chosen, and says who takes over. What other programs wrote (logs,
+// events, names) cannot change the terminal's state.
 //
 // It never decides anything about the pair, writes no file, and holds no
 // authority: what it may do is what its Actions do.

@@ -278,15 +278,21 @@ func newErase() view {
 	}}
 }
 
-// founded goes on after an answer of init.
-func (m *Model) founded(e Effect) {
+// founded goes on after an answer of init. Whoever has left a question is not fetched
+// back from where they type now: the menu goes on with the next one.
+func (m *Model) founded(e Effect, waited bool) {
 	switch e.Ask.Do {
 	case operator.Begin:
-		m.pop()
-		m.push(newMeeting(false))
+		if waited {
+			m.pop()
+			m.push(newMeeting(false))
+		}
 	case operator.Meet:
-		m.pop()
 		m.tell(false, yes(e.Ask.Witness, "notice.witness", "notice.twin"))
+		if !waited {
+			return
+		}
+		m.pop()
 		if e.Ask.Witness {
 			m.push(newFound())
 		} else {

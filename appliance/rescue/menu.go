@@ -210,14 +210,16 @@ func (*passwordView) typing()               {}
 func (*passwordView) title(m *Model) string { return m.t("title.shell") }
 
 func (v *passwordView) key(m *Model, k screen.Key) []Effect {
-	if m.now.Before(m.secrets.until) || m.busy != "" || m.snap.NoShell != nil {
+	if m.now.Before(m.secrets.until) || m.snap.NoShell != nil {
 		return nil
 	}
 	switch {
 	case k.Code == screen.Enter && len(v.typed) > 0:
-		e := Effect{Do: CheckPassword, Password: string(v.typed)}
-		v.typed = nil
-		return m.act(e)
+		effects := m.act(Effect{Do: CheckPassword, Password: string(v.typed)})
+		if len(effects) > 0 { // otherwise something else runs: what was typed waits
+			v.typed = nil
+		}
+		return effects
 	case k.Code == screen.Backspace && len(v.typed) > 0:
 		v.typed = v.typed[:len(v.typed)-1]
 	case k.Code == screen.Char && len(v.typed) < maxPassword:

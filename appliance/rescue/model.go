@@ -74,7 +74,9 @@ type Model struct {
 	pages   int // of it, as last drawn
 	busy    Deed
 	busyAt  time.Time
-	notice  string // key of the table
+	asker   view         // that waits for what runs
+	ahead   []screen.Key // typed since, for whatever the answer leads to
+	notice  string       // key of the table
 	args    []any
 	alarm   bool // the notice is a failure
 	told    time.Time
@@ -132,7 +134,7 @@ func (m *Model) Tick(now time.Time) []Effect {
 	m.now = now
 	if m.busy != "" && !m.shell && now.Sub(m.busyAt) > busyBound {
 		m.tell(true, "notice.noanswer", m.t("deed."+string(m.busy)))
-		m.busy = ""
+		m.busy, m.asker, m.ahead = "", nil, nil // what was typed since has no question
 	}
 	if m.notice != "" && now.Sub(m.told) > noticeFor {
 		m.notice = ""
@@ -155,7 +157,7 @@ func (m *Model) act(e Effect) []Effect {
 		m.tell(true, "notice.busy", m.t("deed."+string(m.busy)))
 		return nil
 	}
-	m.busy, m.busyAt, m.notice = e.Do, m.now, ""
+	m.busy, m.busyAt, m.notice, m.asker, m.ahead = e.Do, m.now, "", m.top(), nil
 	return []Effect{e}
 }
 
@@ -184,11 +186,16 @@ func (m *Model) dispatch(k screen.Key) []Effect {
 		m.ASCII = !m.ASCII
 		return []Effect{{Do: Redraw}}
 	case k.Code == screen.F1, k.Rune == 'm' && !typing:
+		m.ahead = nil
 		m.goHome()
 		m.push(newMenu())
 		return nil
 	case k.Code == screen.Esc:
+		m.ahead = nil
 		m.pop()
+		return nil
+	case m.awaiting():
+		m.hold(k)
 		return nil
 	case k.Code == screen.PageDown, k.Rune == ' ' && !typing && k.Code == screen.Char:
 		if _, own := m.top().(pager); !own {
@@ -216,23 +223,25 @@ func (m *Model) Done(r Result) []Effect {
 		}
 		return nil
 	}
+	waited := m.awaiting() // whoever asked still looks at the question
 	if m.busy == e.Do {
-		m.busy = ""
+		m.busy, m.asker = "", nil
 	}
 	switch e.Do {
 	case CheckPassword:
+		m.ahead = nil // after a right one the keys are the shell's, and after a wrong one nobody's
 		return m.checked(r)
 	case OpenShell:
 		m.shell = false
 		m.goHome()
 	}
 	if r.Err != nil {
-		m.tell(true, "notice.failed", m.t("deed."+string(e.Do)), m.fault(r.Err))
+		m.refused(e, waited, r.Err)
 		return nil
 	}
 	if e.Ask != nil {
-		m.founded(e)
-		return nil
+		m.founded(e, waited)
+		return m.replay()
 	}
 	switch e.Do {
 	case Reboot, PowerOff:
@@ -242,4 +251,18 @@ func (m *Model) Done(r Result) []Effect {
 		m.tell(false, "notice.restarted", e.Name)
 	}
 	return nil
+}
+
+// refused says why something was not done: in the form that asked for it, for as
+// long as it is there, or in the line of news.
+func (m *Model) refused(e Effect, waited bool, err error) {
+	if v, ok := m.top().(*formView); ok && waited {
+		v.wrong = m.t("notice.failed", m.t("deed."+string(e.Do)), m.fault(err))
+		if n := len(m.ahead); n > 0 { // meant for a question that does not come
+			m.ahead = nil
+			m.tell(true, "notice.dropped", n)
+		}
+		return
+	}
+	m.tell(true, "notice.failed", m.t("deed."+string(e.Do)), m.fault(err))
 }

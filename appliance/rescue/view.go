@@ -140,6 +140,9 @@ func (m *Model) news(b *screen.Buffer) {
 	switch {
 	case m.busy != "":
 		style, text = screen.Bold, m.t("notice.running", m.t("deed."+string(m.busy)), span(m.Lang, m.now.Sub(m.busyAt)))
+		if len(m.ahead) > 0 {
+			text += m.t("notice.ahead", len(m.ahead))
+		}
 	case m.notice != "" && m.alarm:
 		style, text = screen.Bad, m.t(m.notice, m.args...)
 	case m.notice != "":

@@ -107,7 +107,8 @@ var words = map[string][2]string{
 
 	"deed.reboot": {"redémarrage", "reboot"}, "deed.poweroff": {"extinction", "power-off"}, "deed.restart": {"relance du service", "restart of the service"},
 	"deed.password": {"vérification du mot de passe", "check of the password"}, "deed.shell": {"interpréteur de secours", "rescue shell"},
-	"notice.running": {"En cours : %s (%s)", "Running: %s (%s)"}, "notice.busy": {"Attendez la fin de : %s", "Wait for the end of: %s"},
+	"notice.running": {"En cours : %s (%s)", "Running: %s (%s)"}, "notice.ahead": {" ; touches retenues pour la suite : %d", "; keys kept for what follows: %d"},
+	"notice.dropped": {"Touches laissées de côté, car la réponse précédente est refusée : %d", "Keys left out, because the answer before them is refused: %d"}, "notice.busy": {"Attendez la fin de : %s", "Wait for the end of: %s"},
 	"notice.failed": {"Échec : %s : %s", "Failed: %s: %s"}, "notice.noanswer": {"Pas de réponse : %s. Le résultat n'est pas connu.", "No answer: %s. The outcome is not known."},
 	"notice.restarted":  {"Le processus de « %s » est arrêté ; le superviseur le relance.", "The process of “%s” has ended; the supervisor starts it again."},
 	"notice.stale":      {"Ce qui est affiché date de %s : la lecture de l'état n'aboutit pas.", "What is shown is %s old: reading the state does not succeed."},
