@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"beffroi.dev/appliance/config"
-	"beffroi.dev/pkg/host/netcfg"
 	"beffroi.dev/pkg/host/rootfs"
 	"beffroi.dev/pkg/task"
 )
@@ -52,7 +51,7 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 	release := ReadRelease("/etc/os-release")
 	out := logTo("/run/beffroi/init.log", console)
 	log := slog.New(slog.NewTextHandler(out, nil))
-	s := &system{dir: Dir, release: release, out: out, log: log, feeder: newFeeder(tasks, log), net: netcfg.New(log, netcfg.Options{}), tasks: tasks}
+	s := newSystem(Dir, release, out, log, tasks)
 	must := func(name string, run func(context.Context) (string, error)) Phase {
 		return Phase{Name: name, Run: run, Must: true}
 	}

@@ -58,22 +58,7 @@ func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
 	if err != nil {
 		return errors.Join(err, tasks.Stop(stopBound))
 	}
-	if s.modules != nil {
-		tasks.Go("devices that appear", func(ctx context.Context) error {
-			if s.again { // one may have appeared while there was no init; services come first
-				select {
-				case <-ctx.Done():
-					return nil
-				case <-time.After(quiet):
-				}
-				if err := errors.Join(s.modules.Coldplug("/sys/devices")...); err != nil {
-					s.log.Warn("modules of devices", "cause", err)
-				}
-			}
-			s.modules.Hotplug(ctx, "/sys/bus", hotplugEvery, func(device string, err error) { s.log.Info("a device appeared", "device", device, "cause", err) })
-			return nil
-		})
-	}
+	tasks.Go("devices that appear", s.watchDevices)
 	err = parent.Run(ctx, parent.Config{
 		Dir: s.dir, Binary: c.Binary, Has: c.Has,
 		Rights:      &rights.Plan{Dir: s.dir, Store: s.node.Store.Path, Groups: cgroup.Root},
@@ -82,6 +67,22 @@ func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
 		Fenced:      func(ok bool) { s.feeder.beat(&s.feeder.fence, ok) },
 	}, s.node, func() { seq.SetReady(uptime()) }, s.log)
 	return errors.Join(err, tasks.Stop(stopBound))
+}
+
+// watchDevices loads the modules of devices that appear.
+func (s *system) watchDevices(ctx context.Context) error {
+	if s.again { // one may have appeared while there was no init; services come first
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(quiet):
+		}
+		if err := errors.Join(s.modules.Coldplug("/sys/devices")...); err != nil {
+			s.log.Warn("modules of devices", "cause", err)
+		}
+	}
+	s.modules.Hotplug(ctx, "/sys/bus", hotplugEvery, func(device string, err error) { s.log.Info("a device appeared", "device", device, "cause", err) })
+	return nil
 }
 
 // address begins to hold the service address for the citizen service, when that

@@ -60,8 +60,8 @@ type system struct {
 	out     io.Writer // of init and its consoles: a log in memory
 	log     *slog.Logger
 	board   board.Board
-	modules *rootfs.Modules
-	again   bool // an earlier life of init in this boot has loaded them
+	modules *rootfs.Modules // never nil: one that knows none until their list is read
+	again   bool            // an earlier life of init in this boot has loaded them
 	feeder  *feeder
 	node    *config.Node
 	store   rootfs.Partition
@@ -72,6 +72,11 @@ type system struct {
 	leasing sync.Mutex // guards unlease
 	probing bool       // somebody looks at the cables
 	unlease func()     // ends the client that keeps the lease; nil: there is none
+}
+
+func newSystem(dir config.Dir, release Release, out io.Writer, log *slog.Logger, tasks *task.Group) *system {
+	return &system{dir: dir, release: release, out: out, log: log, modules: new(rootfs.Modules),
+		feeder: newFeeder(tasks, log), net: netcfg.New(log, netcfg.Options{}), tasks: tasks}
 }
 
 func (s *system) mounts(context.Context) (string, error) {
@@ -130,13 +135,13 @@ func (s *system) loadModules(context.Context) (string, error) {
 	if err := unix.Uname(&u); err != nil {
 		return "", err
 	}
-	var err error
-	if s.modules, err = rootfs.OpenModules(filepath.Join(moduleRoot, unix.ByteSliceToString(u.Release[:]))); err != nil {
+	if err := s.openModules(filepath.Join(moduleRoot, unix.ByteSliceToString(u.Release[:]))); err != nil {
 		return "", err
 	}
 	// Guests have until their fence for an init that was killed to be there again: what
 	// an earlier life has loaded is not looked for anew, which takes seconds.
 	if _, err := os.Stat(modulesDone); err == nil {
+		s.again = true
 		return "loaded by an earlier life of init", nil
 	}
 	var faults []error
@@ -157,6 +162,17 @@ func (s *system) loadModules(context.Context) (string, error) {
 	// A driver that is missing or does not load is told, and the boot goes on: what
 	// needs it says so by itself.
 	return "", errors.Join(faults...)
+}
+
+// openModules reads their list. Without one the boot goes on with what is part of the
+// kernel, and each phase that needs more says so.
+func (s *system) openModules(dir string) error {
+	m, err := rootfs.OpenModules(dir)
+	if err != nil {
+		return err
+	}
+	s.modules = m
+	return nil
 }
 
 func (s *system) arm(context.Context) (string, error) {

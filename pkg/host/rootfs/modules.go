@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -23,13 +24,16 @@ type module struct {
 	needs []string
 }
 
-// Modules knows the modules of one folder and loads them.
+// Modules knows the modules of one folder and loads them. The zero value knows none:
+// each is ErrNoModule.
 type Modules struct {
 	dir     string
 	known   map[string]module
-	aliases map[string][]alias // by the bus that the pattern begins with
-	loaded  map[string]bool
+	aliases map[string][]alias               // by the bus that the pattern begins with
 	load    func(path, options string) error // the kernel's door
+
+	mu     sync.Mutex // guards loaded; held while one is loaded
+	loaded map[string]bool
 }
 
 type alias struct{ pattern, name string }
@@ -94,7 +98,17 @@ var ErrNoModule = errors.New("no such module in the image")
 
 // Load loads a module after those it needs. A module that is part of the kernel,
 // or loaded already, is no error.
-func (m *Modules) Load(name string) error { return m.loadDepth(plain(name), 0) }
+func (m *Modules) Load(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.loadDepth(plain(name), 0)
+}
+
+func (m *Modules) has(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.loaded[name]
+}
 
 func (m *Modules) loadDepth(name string, depth int) error {
 	if m.loaded[name] {
@@ -223,7 +237,7 @@ func (m *Modules) Hotplug(ctx context.Context, bus string, every time.Duration, 
 				continue // it needs no module, or has gone again
 			}
 			for _, name := range m.For(strings.TrimSpace(string(b))) {
-				if !m.loaded[name] {
+				if !m.has(name) {
 					tell(d, m.Load(name))
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,6 +59,42 @@ func TestAModuleIsLoadedAfterWhatItNeedsAndOnce(t *testing.T) {
 	}
 	if err := m.Load("nothing"); !errors.Is(err, ErrNoModule) {
 		t.Errorf("Load = %v; want ErrNoModule", err)
+	}
+}
+
+// A list that cannot be read leaves one that knows nothing, and whoever asks it gets an
+// error and not the end of the machine.
+func TestModulesOfNoListAreMissing(t *testing.T) {
+	var m Modules
+	if err := m.Load("ext4"); !errors.Is(err, ErrNoModule) {
+		t.Errorf("Load: %v", err)
+	}
+	if err := m.Request("pci:v00008086d00001237"); !errors.Is(err, ErrNoModule) {
+		t.Errorf("Request: %v", err)
+	}
+	dir := folder(t, map[string]string{"modalias": "pci:v00008086d00001237"})
+	if faults := m.Coldplug(dir); len(faults) > 0 {
+		t.Errorf("Coldplug: %v", faults)
+	}
+}
+
+// Who looks for devices and who mounts a disk ask at once: each module is loaded once.
+func TestTwoMayAskForModulesAtOnce(t *testing.T) {
+	m, given := modules(t, "a a.ko\nb b.ko a\nc c.ko b,a\nd d.ko c\n", "")
+	var both sync.WaitGroup
+	for range 8 {
+		both.Go(func() {
+			for name := range m.known {
+				if err := m.Load(name); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	both.Wait()
+	slices.Sort(*given)
+	if once := slices.Compact(slices.Clone(*given)); len(once) != len(*given) {
+		t.Errorf("loaded more than once: %v", *given)
 	}
 }
 
