@@ -3,12 +3,16 @@ package boot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/seed"
+	"beffroi.dev/pkg/host/layout"
+	"beffroi.dev/pkg/host/netcfg"
 	"beffroi.dev/pkg/host/rootfs"
 	"beffroi.dev/pkg/task"
 )
@@ -42,6 +46,26 @@ func TestWithoutAListOfModulesLaterPhasesAreTold(t *testing.T) {
 		}
 		if err := tasks.Stop(stopBound); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The fault that a reader is told is the one that explains the others.
+func TestTheFaultOfAPhaseIsTheOneThatExplainsIt(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want Fault
+	}{
+		{errors.New("odd"), ""},
+		{fmt.Errorf("mount state: %w (fsck said much)", rootfs.ErrDamaged), "state-damaged"},
+		{errors.Join(fmt.Errorf("/dev/vda: %w", layout.ErrTooSmall), rootfs.ErrNoPartition), "disk-too-small"},
+		{fmt.Errorf("partition beffroi-state: %w", rootfs.ErrNoPartition), "disk-missing"},
+		{fmt.Errorf("%w: json: unknown field", seed.ErrDamaged), "seed-damaged"},
+		{errors.Join(fmt.Errorf("network: %w", netcfg.Fault{Role: "lan", Why: "there is no card #0"})), noPort},
+		{errors.Join(fmt.Errorf("igb: %w", rootfs.ErrNoModule)), "driver-missing"},
+	} {
+		if got := faultOf(tt.err); got != tt.want {
+			t.Errorf("%v: %q; want %q", tt.err, got, tt.want)
 		}
 	}
 }

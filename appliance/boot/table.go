@@ -43,6 +43,7 @@ type Line struct {
 	Seconds float64 `json:"seconds"`
 	Note    string  `json:"note,omitempty"`
 	Error   string  `json:"error,omitempty"`
+	Fault   Fault   `json:"fault,omitempty"` // what the error is, if it has a name
 }
 
 // Table is the state of a boot, as run/boot.json holds it.
@@ -112,7 +113,7 @@ func (s *Sequence) once(ctx context.Context, i int) error {
 	note, err := p.Run(ctx)
 	l := Line{Name: p.Name, State: Done, Seconds: time.Since(begun).Seconds(), Note: note}
 	if err != nil {
-		l.Error = err.Error()
+		l.Error, l.Fault = err.Error(), faultOf(err)
 		if l.State = Failed; !p.Must {
 			l.State = Skipped
 		}

@@ -54,7 +54,7 @@ func why(s *Snapshot) advice {
 	}
 	for _, p := range s.Boot.Phases {
 		if p.State == "failed" {
-			return advice{urgent, "what.boot", "do.boot", []any{p.Name, p.Error}}
+			return advice{urgent, "what.boot", doAbout(p, "do.boot"), []any{p.Name, p.Error, p.Fault}}
 		}
 	}
 	// The two that may be why the node service is silent come before that.
@@ -85,7 +85,7 @@ func why(s *Snapshot) advice {
 	}
 	for _, p := range s.Boot.Phases {
 		if p.State == "skipped" {
-			return advice{warning, "what.skipped", "do.skipped", []any{p.Name, p.Error}}
+			return advice{warning, "what.skipped", doAbout(p, "do.skipped"), []any{p.Name, p.Error, p.Fault}}
 		}
 	}
 	if len(s.Pair.Alarms) > 0 {
@@ -98,6 +98,14 @@ func why(s *Snapshot) advice {
 		return advice{warning, "what.trial", "do.trial", []any{t.Cause, t.Detail}}
 	}
 	return advice{fine, "what.fine", "do.fine", nil}
+}
+
+// doAbout is what to do about a phase that failed: by its fault, if that is known.
+func doAbout(p Phase, otherwise string) string {
+	if _, ok := words["do.fault."+p.Fault]; ok && p.Fault != "" {
+		return "do.fault." + p.Fault
+	}
+	return otherwise
 }
 
 // waits is what a node that cannot serve waits for.

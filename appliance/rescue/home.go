@@ -120,11 +120,7 @@ func (bootView) draw(m *Model) content {
 			row = append(row, placed{bootTime, screen.Plain, m.seconds(p.Seconds)})
 		}
 		c.body = append(c.body, row)
-		if p.Error != "" {
-			for _, l := range screen.Wrap(p.Error, screen.Width-margin-bootIndent) {
-				c.body = append(c.body, line{{bootIndent, screen.Bad, l}})
-			}
-		}
+		c.body = append(c.body, m.failure(p)...)
 		if p.State == "running" && p.Error == "" {
 			c.focus = len(c.body) - 1
 		}
@@ -136,6 +132,33 @@ func (bootView) draw(m *Model) content {
 		c.focus = -1 // nothing to follow, or the reader turned the page
 	}
 	return c
+}
+
+// maxDetail is how many lines of an error are shown below the words for it.
+const maxDetail = 3
+
+// failure is what a phase says of its error: what it means and what to do, if the fault
+// is known, and the error as it came.
+func (m *Model) failure(p Phase) (rows []line) {
+	if p.Error == "" {
+		return nil
+	}
+	add := func(style screen.Style, text string, most int) {
+		lines := screen.Wrap(text, screen.Width-margin-bootIndent)
+		if len(lines) > most {
+			lines = append(lines[:most-1], clip(lines[most-1]+" ...", screen.Width-margin-bootIndent))
+		}
+		for _, l := range lines {
+			rows = append(rows, line{{bootIndent, style, l}})
+		}
+	}
+	if _, ok := words["fault."+p.Fault]; !ok || p.Fault == "" {
+		add(screen.Bad, p.Error, bodyRows)
+		return rows
+	}
+	add(screen.Bad, m.t("fault."+p.Fault)+" "+m.t("do.fault."+p.Fault), bodyRows)
+	add(screen.Dim, m.t("boot.detail", p.Error), maxDetail)
+	return rows
 }
 
 func rule() line { return line{{margin, screen.Dim, strings.Repeat("─", textWidth)}} }

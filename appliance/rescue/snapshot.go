@@ -111,6 +111,7 @@ type Phase struct {
 	State   string // waiting, running, done, failed (tried again), skipped (went on without)
 	Seconds float64
 	Error   string
+	Fault   string // what the error is, if it has a name: see boot.Fault
 }
 
 // Net is what the ports and addresses are.

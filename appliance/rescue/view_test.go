@@ -123,6 +123,7 @@ var states = map[string]func(*Snapshot){
 	"boot-failed": func(s *Snapshot) {
 		s.Boot = booted("waiting")
 		s.Boot.Phases[7].State, s.Boot.Phases[7].Error = "failed", "fsck of /dev/nvme0n1p3: exit status 4: UNEXPECTED INCONSISTENCY; run fsck manually"
+		s.Boot.Phases[7].Fault = "state-damaged"
 		for i := 8; i < 12; i++ {
 			s.Boot.Phases[i] = Phase{Name: s.Boot.Phases[i].Name, State: "waiting"}
 		}

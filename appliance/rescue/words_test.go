@@ -30,6 +30,35 @@ func TestEveryCauseOfATrialHasItsWords(t *testing.T) {
 	}
 }
 
+// A fault of the boot says what it means and what to do, in both languages, and keeps
+// what the machine said.
+func TestEveryFaultOfABootHasItsWords(t *testing.T) {
+	for _, f := range boot.Faults() {
+		for l := range 2 {
+			m := model(Lang(l), healthy())
+			rows := m.failure(Phase{State: "failed", Error: "DETAIL", Fault: string(f)})
+			var shown strings.Builder
+			for _, r := range rows {
+				for _, p := range r {
+					shown.WriteString(p.text + " ")
+				}
+			}
+			for _, want := range []string{"DETAIL", words["fault."+string(f)][l][:10], words["do.fault."+string(f)][l][:10]} {
+				if !strings.Contains(shown.String(), want) {
+					t.Errorf("%s is not worded: %q lacks %q", f, shown.String(), want)
+				}
+			}
+		}
+	}
+	rows := model(French, healthy()).failure(Phase{Error: strings.Repeat("mot ", 200), Fault: "disk-missing"})
+	if len(rows) > 4+maxDetail {
+		t.Errorf("a long error takes %d lines", len(rows))
+	}
+	if rows := model(French, healthy()).failure(Phase{Error: "odd", Fault: "moon-phase"}); len(rows) != 1 || rows[0][0].text != "odd" {
+		t.Errorf("a fault of another release: %v", rows)
+	}
+}
+
 func TestEveryFaultOfACableHasItsWordsAndItsRank(t *testing.T) {
 	for _, k := range probe.Kinds() {
 		code := "cable-" + string(k)

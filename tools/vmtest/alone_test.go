@@ -117,13 +117,14 @@ func TestHardwareThatIsMissing(t *testing.T) {
 	t.Run("no watchdog", func(t *testing.T) {
 		m := alone(t, vmpair.Alone{Disk: file, NoWatchdog: true})
 		shows(t, m, firstScreen...)
-		t.Log(bootMenu(t, m, "Chien de garde", "ÉCHEC, ignoré", "this machine has no hardware watchdog"))
+		t.Log(bootMenu(t, m, "Chien de garde", "ÉCHEC, ignoré", "Cette machine n'a pas de chien de garde"))
 		once(t, m)
 	})
 	t.Run("a card without a driver", func(t *testing.T) {
 		m := alone(t, vmpair.Alone{Disk: file, Cards: "rtl8139"})
-		t.Log(shows(t, m, "Identité du nœud", "ÉCHEC, réessai", "there is no card #0"))
+		t.Log(shows(t, m, "Identité du nœud", "ÉCHEC, réessai", "Un réseau de ce nœud n'a pas sa carte", "there is no card #0"))
 		once(t, m)
+		wayOn(t, m)
 	})
 	t.Run("a disk controller without a driver", func(t *testing.T) {
 		// The firmware has no driver either: it starts from a stick with nothing but the
@@ -131,7 +132,7 @@ func TestHardwareThatIsMissing(t *testing.T) {
 		stick := disk(t, file, 0)
 		onlyESP(t, stick)
 		m := alone(t, vmpair.Alone{Disk: stick, Beside: file, Controller: "lsi53c895a"})
-		t.Log(shows(t, m, "Partitions du disque", "ÉCHEC, réessai", "beffroi-state"))
+		t.Log(shows(t, m, "Partitions du disque", "ÉCHEC, réessai", "Aucun disque de cette machine ne porte", "beffroi-state"))
 		once(t, m)
 		wayOn(t, m)
 	})

@@ -92,7 +92,7 @@ func TestSeedsThatAreRefused(t *testing.T) {
 			}
 			put(t, file, part(t, file, layout.TypeSeed).Offset(), append(append(b, sum[:]...), s.doc...))
 			m := alone(t, vmpair.Alone{Disk: file})
-			t.Log(shows(t, m, s.want))
+			t.Log(shows(t, m, "La graine est abîmée", s.want))
 			once(t, m)
 			wayOn(t, m)
 		})
@@ -154,7 +154,7 @@ func TestADamagedState(t *testing.T) {
 			put(t, file, p.Offset()+at, noise)
 		}
 		m := alone(t, vmpair.Alone{Disk: file})
-		t.Log(shows(t, m, "Partition d'état", "ÉCHEC, réessai", "damaged and could not be"))
+		t.Log(shows(t, m, "Partition d'état", "ÉCHEC, réessai", "Le système de fichiers de la partition d'état est abîmé", "réinstallez"))
 		once(t, m)
 		wayOn(t, m)
 	})
@@ -187,7 +187,7 @@ func TestADiskThatIsTooSmall(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := alone(t, vmpair.Alone{Disk: file})
-		t.Log(shows(t, m, "Partitions du disque", "ÉCHEC, réessai", "too small"))
+		t.Log(shows(t, m, "Partitions du disque", "ÉCHEC, réessai", "Le disque est plus petit que l'image", "too small"))
 		once(t, m)
 		wayOn(t, m)
 	})
