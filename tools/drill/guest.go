@@ -20,7 +20,9 @@ type counter struct {
 func watch(ctx context.Context, r *rig.Rig, vm string) (*counter, error) {
 	c := &counter{Guest: r.Guest(vm)}
 	var err error
-	c.before, err = c.See(ctx)
+	if c.before, err = c.See(ctx); err == nil && c.before.Node == "" {
+		err = fmt.Errorf("there is no VM %s", vm)
+	}
 	return c, err
 }
 

@@ -26,7 +26,8 @@ type Sighting struct {
 // Guest is a counter guest that the pair has.
 func (r *Rig) Guest(name string) *Guest { return &Guest{rig: r, Name: name} }
 
-// See looks at the guest once.
+// See looks at the guest once. The zero Sighting is one that nobody knows of just now:
+// a pair that has lost a node may need a moment.
 func (g *Guest) See(ctx context.Context) (Sighting, error) {
 	s, err := g.rig.Status()
 	if err != nil {
@@ -42,7 +43,7 @@ func (g *Guest) See(ctx context.Context) (Sighting, error) {
 		}
 		return seen, nil
 	}
-	return Sighting{}, fmt.Errorf("the pair has no guest %s: %+v", g.Name, s.VMs)
+	return Sighting{}, nil
 }
 
 // Beyond waits until the guest has printed a number above n where it runs.
