@@ -37,6 +37,7 @@ func (s *State) Check() error {
 		if v.Node != 0 && s.Nodes[v.Node].Kind != KindNode {
 			fault("VM %d: placed on %v, not a data node", id, v.Node)
 		}
+		s.checkCards(v, fault)
 	}
 	if s.Service.Group != 0 {
 		if _, ok := s.Groups[s.Service.Group]; !ok {
@@ -66,6 +67,17 @@ func (s *State) checkGroup(id ident.Group, fault func(string, ...any)) {
 	for _, v := range g.Volumes {
 		if v.ID == 0 || v.ID >= s.Next.Volume {
 			fault("group %d: volume %d out of range", id, v.ID)
+		}
+	}
+}
+
+func (s *State) checkCards(v VM, fault func(string, ...any)) {
+	if len(v.Cards) > MaxCards {
+		fault("VM %d: %d network cards, at most %d", v.ID, len(v.Cards), MaxCards)
+	}
+	for _, c := range v.Cards {
+		if !isMAC(c.MAC) {
+			fault("VM %d: card %.20q is no address of one card, locally administered", v.ID, c.MAC)
 		}
 	}
 }

@@ -94,25 +94,27 @@ func TestAStateKeepsItsFormatAndSurvivesItsSnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "state-v1.json", indent(t, b))
-	file, err := os.ReadFile("testdata/state-v1.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	back, err := cluster.Decode(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, _ := back.Encode(); !bytes.Equal(again, b) {
-		t.Errorf("decoded and encoded again:\n got %s\nwant %s", again, b)
+	golden(t, "state-v2.json", indent(t, b))
+	for _, version := range []string{"state-v2.json", "state-v1.json"} { // the older one has no cards
+		file, err := os.ReadFile(filepath.Join("testdata", version))
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := cluster.Decode(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, _ := back.Encode(); !bytes.Equal(again, b) {
+			t.Errorf("%s decoded and encoded again:\n got %s\nwant %s", version, again, b)
+		}
 	}
 }
 
 func TestAStateOfANewerVersionIsRefused(t *testing.T) {
-	if _, err := cluster.Decode([]byte(`{"version":2}`)); !errors.Is(err, cluster.ErrVersion) {
+	if _, err := cluster.Decode([]byte(`{"version":3}`)); !errors.Is(err, cluster.ErrVersion) {
 		t.Errorf("Decode = %v; want ErrVersion", err)
 	}
-	for _, bad := range []string{``, `{}`, `[]`, `{"version":1,"groups":{"1":{"id":1}}}`, `{"version":1,"nodes":{"zz":{}}}`} {
+	for _, bad := range []string{``, `{}`, `[]`, `{"version":1,"groups":{"1":{"id":1}}}`, `{"version":1,"nodes":{"zz":{}}}`, `{"version":2}`} {
 		if _, err := cluster.Decode([]byte(bad)); err == nil {
 			t.Errorf("Decode(%s) succeeded", bad)
 		}
@@ -135,7 +137,7 @@ func TestAClonedStateIsNotTouchedByLaterCommands(t *testing.T) {
 }
 
 func commands() []cluster.Action {
-	n := 4
+	n, none := 4, 0
 	return []cluster.Action{
 		&cluster.CreateGroup{Name: "g", Preferred: nodeA, Durability: cluster.Strict, Volumes: []cluster.NewVolume{{Name: "v", SizeBytes: 1 << 20}}},
 		&cluster.DeleteGroup{Group: 3}, &cluster.SetPreferred{Group: 1, Node: nodeB}, &cluster.SetService{Group: 2},
@@ -145,6 +147,7 @@ func commands() []cluster.Action {
 		&cluster.DeleteVM{VM: 1}, &cluster.PlaceVM{VM: 1, Base: 1, Node: nodeB},
 		&cluster.SetUser{Name: "u", User: cluster.User{Role: cluster.RoleViewer, Hash: "$argon2id$"}}, &cluster.DeleteUser{Name: "u"},
 		&cluster.SetReplica{Node: nodeC, Replica: ident.UUID{1}}, &cluster.Record{Event: cluster.Event{Kind: "disk-failed", Node: nodeA}},
+		&cluster.CreateVM{Name: "vm", Group: 1, CPUs: 1, MemoryMB: 64, Firmware: "bios", Cards: &none}, &cluster.UpdateVM{VM: 1, Cards: &n},
 	}
 }
 
@@ -218,7 +221,7 @@ func TestAProposalThatArrivesTwiceIsAppliedOnce(t *testing.T) {
 
 func TestARefusalSaysWhatIsAllowed(t *testing.T) {
 	vol := []cluster.NewVolume{{Name: "v", SizeBytes: 1 << 20}}
-	bad, big := 0, "x"
+	bad, big, five := 0, "x", 5
 	for _, tc := range []struct {
 		name string
 		do   cluster.Action
@@ -241,6 +244,7 @@ func TestARefusalSaysWhatIsAllowed(t *testing.T) {
 		{"a VM without processors", &cluster.UpdateVM{VM: 1, CPUs: &bad}, "use 1 to 128"},
 		{"a VM without memory", &cluster.UpdateVM{VM: 1, MemoryMB: &bad}, "use 64 to"},
 		{"a firmware that is not known", &cluster.UpdateVM{VM: 1, Firmware: &big}, "bios or uefi"},
+		{"a VM with five network cards", &cluster.UpdateVM{VM: 1, Cards: &five}, "0 to 4"},
 		{"deleting a running VM", &cluster.DeleteVM{VM: 1}, "stop it first"},
 		{"a placement made for an older generation", &cluster.PlaceVM{VM: 1, Base: 0, Node: nodeB}, "generation 1"},
 		{"a placement on the witness", &cluster.PlaceVM{VM: 1, Base: 1, Node: witness}, "not a data node"},

@@ -21,6 +21,11 @@
 //	switch   the primary        another member  the same                  (planned)
 //	restart  the primary        the same        the same or fewer         (R7)
 //
+// A VM's network cards get their addresses here, once, from the pair's identity and the
+// VM's: so they are the same on both nodes and after every failover, never the same for
+// two VMs of a pair, and differ between pairs. A state of version 1 knows no cards: each
+// of its VMs gets one, as a command that says nothing about cards gives.
+//
 // It does no I/O, reads no clock and draws no random number: times and
 // identities come with the command. It never looks at data: that a peer holds
 // every acknowledged write before a grow is the proposer's duty.

@@ -13,7 +13,8 @@ import (
 // Version is the state's format. History:
 //
 //	1  first
-const Version = 1
+//	2  VMs have network cards; a VM of version 1 gets DefaultCards
+const Version = 2
 
 // ErrVersion is wrapped by Decode for a state that a newer version wrote.
 var ErrVersion = errors.New("cluster state of a newer version")
@@ -92,6 +93,7 @@ type VM struct {
 	CPUs       int         `json:"cpus"`
 	MemoryMB   int         `json:"memory_mb"`
 	Firmware   string      `json:"firmware"` // bios or uefi
+	Cards      []Card      `json:"cards"`    // network cards
 	Run        bool        `json:"run"`      // what the operator wants
 	Node       ident.Node  `json:"node"`     // where it may run; zero: nowhere
 	Generation uint64      `json:"generation"`
@@ -196,17 +198,30 @@ func Decode(b []byte) (*State, error) {
 	if err := json.Unmarshal(b, s); err != nil {
 		return nil, fmt.Errorf("decode cluster state: %w", err)
 	}
+	if s.Version == 1 {
+		s.upgrade()
+	}
 	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("decode cluster state: %w", err)
 	}
 	return s, nil
 }
 
+// upgrade makes a state of version 1 what the same commands make now: so a voter that
+// reads its snapshot and one that applies its log agree.
+func (s *State) upgrade() {
+	for id, v := range s.VMs {
+		v.Cards, _ = s.cards(VM{ID: id}, DefaultCards) // within the bounds
+		s.VMs[id] = v
+	}
+	s.Version = Version
+}
+
 // Clone returns a copy that shares nothing that either may change.
 func (s *State) Clone() *State {
 	c := *s
 	c.Nodes, c.VMs, c.Users = maps.Clone(s.Nodes), maps.Clone(s.VMs), maps.Clone(s.Users)
-	c.Groups = maps.Clone(s.Groups) // configurations and volume lists are replaced, never changed
+	c.Groups = maps.Clone(s.Groups) // configurations and volume lists are replaced, never changed, and so are cards
 	c.Events, c.Recent = slices.Clone(s.Events), slices.Clone(s.Recent)
 	return &c
 }

@@ -25,6 +25,7 @@ type CreateVM struct {
 	MemoryMB int         `json:"memory_mb"`
 	Firmware string      `json:"firmware"`
 	Run      bool        `json:"run"`
+	Cards    *int        `json:"cards,omitempty"` // network cards; DefaultCards when it is not said
 }
 
 func (a *CreateVM) apply(s *State, c *Command) (Result, error) {
@@ -47,6 +48,12 @@ func (a *CreateVM) apply(s *State, c *Command) (Result, error) {
 		}
 	}
 	v := VM{ID: s.Next.VM, Name: a.Name, Group: a.Group, CPUs: a.CPUs, MemoryMB: a.MemoryMB, Firmware: a.Firmware, Run: a.Run}
+	n := DefaultCards
+	set(&n, a.Cards)
+	var err error
+	if v.Cards, err = s.cards(v, n); err != nil {
+		return Result{}, err
+	}
 	if err := v.check(); err != nil {
 		return Result{}, err
 	}
@@ -76,6 +83,7 @@ type UpdateVM struct {
 	MemoryMB *int     `json:"memory_mb,omitempty"`
 	Firmware *string  `json:"firmware,omitempty"`
 	Run      *bool    `json:"run,omitempty"`
+	Cards    *int     `json:"cards,omitempty"` // how many; those that stay keep their addresses
 }
 
 func (a *UpdateVM) apply(s *State, c *Command) (Result, error) {
@@ -88,6 +96,12 @@ func (a *UpdateVM) apply(s *State, c *Command) (Result, error) {
 	set(&v.MemoryMB, a.MemoryMB)
 	set(&v.Firmware, a.Firmware)
 	set(&v.Run, a.Run)
+	if a.Cards != nil {
+		var err error
+		if v.Cards, err = s.cards(v, *a.Cards); err != nil {
+			return Result{}, err
+		}
+	}
 	if err := v.check(); err != nil {
 		return Result{}, err
 	}
