@@ -8,6 +8,9 @@
 // instead of reaching it (rerror=stop, werror=stop), and every socket belongs to
 // QEMU, so that no pipe leads to the supervisor and QEMU outlives it.
 //
+// A network card is a tap that somebody else has made for QEMU's user, so that QEMU
+// needs no right to the network; the firmware boots from it after all disks.
+//
 // It never runs QEMU (package vm does) and never chooses an accelerator (package
 // accel does).
 package qemu

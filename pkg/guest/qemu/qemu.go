@@ -49,6 +49,9 @@ func Args(s Spec) ([]string, error) {
 		args = append(args, "-blockdev", blockdev(nbdNode(i, d)), "-device", diskDevice(i, d))
 	}
 	args = append(args, "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng")
+	for i, c := range s.Cards { // last, so that no other device changes its place with their number
+		args = append(args, "-netdev", tap(i, c), "-device", cardDevice(i, c, len(s.Disks)))
+	}
 	if s.Paused {
 		args = append(args, "-S")
 	}
@@ -133,3 +136,17 @@ func diskDevice(i int, d Disk) string {
 	}
 	return dev
 }
+
+// tap is the host's end of a card. QEMU runs no script and asks the kernel for no help
+// that would need another device.
+func tap(i int, c Card) string {
+	return "tap,id=" + cardName(i) + ",ifname=" + c.Link + ",script=no,downscript=no,vhost=off"
+}
+
+// cardDevice is the guest's end. It is booted from after all disks.
+func cardDevice(i int, c Card, disks int) string {
+	name := cardName(i)
+	return "virtio-net-pci,id=" + name + "-device,netdev=" + name + ",mac=" + c.MAC + ",bootindex=" + strconv.Itoa(disks+i)
+}
+
+func cardName(i int) string { return "net" + strconv.Itoa(i) }

@@ -3,6 +3,7 @@ package qemu_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,6 +36,9 @@ func TestArgumentsAreThoseOfTheGoldenFile(t *testing.T) {
 			s.Disks = append(s.Disks, qemu.Disk{Socket: "/run/nbd.sock", Export: `odd, "name"`, BootIndex: -1, ReadOnly: true})
 		}},
 		{"no-disk", func(s *qemu.Spec) { s.Disks = nil }},
+		{"two-cards", func(s *qemu.Spec) {
+			s.Cards = []qemu.Card{{Link: "t0a1b2c3d-0", MAC: "52:30:09:b3:6f:5c"}, {Link: "t0a1b2c3d-1", MAC: "52:30:09:b3:6f:5d"}}
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -84,6 +88,25 @@ func TestASpecificationSaysWhatIsAllowed(t *testing.T) {
 		{"a long disk serial", func(s *qemu.Spec) { s.Disks[0].Serial = strings.Repeat("x", 21) }, "at most 20"},
 		{"an option hidden in a disk serial", func(s *qemu.Spec) { s.Disks[0].Serial = "a,werror=report" }, "letters, digits and dashes"},
 		{"two disks with one boot index", func(s *qemu.Spec) { s.Disks = append(s.Disks, s.Disks[0]) }, "both have boot index 0"},
+		{"an option hidden in a link", func(s *qemu.Spec) { s.Cards = []qemu.Card{{Link: "t,script=/x", MAC: "52:30:09:b3:6f:5c"}} }, "lower-case letters, digits and dashes"},
+		{"a link that is too long", func(s *qemu.Spec) {
+			s.Cards = []qemu.Card{{Link: strings.Repeat("t", 16), MAC: "52:30:09:b3:6f:5c"}}
+		}, "use 1 to 15"},
+		{"an option hidden in a card's address", func(s *qemu.Spec) {
+			s.Cards = []qemu.Card{{Link: "t0", MAC: "52:30:09:b3:6f:5c,romfile=/x"}}
+		}, "six pairs"},
+		{"the address of a group of cards", func(s *qemu.Spec) { s.Cards = []qemu.Card{{Link: "t0", MAC: "53:30:09:b3:6f:5c"}} }, "of one card"},
+		{"two cards on one tap", func(s *qemu.Spec) {
+			s.Cards = []qemu.Card{{Link: "t0", MAC: "52:30:09:b3:6f:5c"}, {Link: "t0", MAC: "52:30:09:b3:6f:5d"}}
+		}, "both have link"},
+		{"two cards with one address", func(s *qemu.Spec) {
+			s.Cards = []qemu.Card{{Link: "t0", MAC: "52:30:09:b3:6f:5c"}, {Link: "t1", MAC: "52:30:09:b3:6f:5c"}}
+		}, "both have link"},
+		{"five cards", func(s *qemu.Spec) {
+			for i := range 5 {
+				s.Cards = append(s.Cards, qemu.Card{Link: fmt.Sprintf("t%d", i), MAC: fmt.Sprintf("52:30:09:b3:6f:5%d", i)})
+			}
+		}, "at most 4"},
 		{"seventeen disks", func(s *qemu.Spec) { s.Disks = make([]qemu.Disk, 17) }, "at most 16"},
 	}
 	for _, tt := range tests {

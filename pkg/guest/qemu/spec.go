@@ -32,7 +32,9 @@ const (
 	MinMemoryMB = 16
 	MaxMemoryMB = 1 << 20
 	MaxDisks    = 16
-	MaxSerial   = 20  // bytes: what virtio-blk carries
+	MaxSerial   = 20 // bytes: what virtio-blk carries
+	MaxCards    = 4
+	maxLink     = 15  // bytes of a network link's name
 	maxSocket   = 107 // bytes of a unix socket path
 )
 
@@ -45,6 +47,13 @@ type Disk struct {
 	ReadOnly  bool   `json:"read_only,omitempty"`
 }
 
+// Card is a network card of a VM: a tap that is there already and belongs to the user
+// that QEMU runs as, so that it needs no right to open it.
+type Card struct {
+	Link string `json:"link"` // the tap's
+	MAC  string `json:"mac"`  // of the guest's end
+}
+
 // Spec is everything QEMU needs to know of a VM.
 type Spec struct {
 	Name     string   `json:"name"`
@@ -52,6 +61,7 @@ type Spec struct {
 	CPUs     int      `json:"cpus"`
 	MemoryMB int      `json:"memory_mb"`
 	Disks    []Disk   `json:"disks"`
+	Cards    []Card   `json:"cards,omitempty"`
 	Firmware Firmware `json:"firmware"`
 	UEFICode string   `json:"uefi_code,omitempty"` // read-only firmware file
 	UEFIVars string   `json:"uefi_vars,omitempty"` // this VM's own copy of the variables
@@ -94,7 +104,7 @@ func (s Spec) Validate() error {
 		add("firmware %.20q: use %s or %s", s.Firmware, BIOS, UEFI)
 	}
 	errs = append(errs, checkPath("serial_socket", s.SerialSocket, maxSocket), checkPath("serial_log", s.SerialLog, 4096),
-		checkPath("qmp_socket", s.QMPSocket, maxSocket), s.validateDisks())
+		checkPath("qmp_socket", s.QMPSocket, maxSocket), s.validateDisks(), s.validateCards())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w: %w", ErrSpec, err)
 	}
@@ -124,6 +134,38 @@ func (s Spec) validateDisks() error {
 		boot[d.BootIndex] = i
 	}
 	return errors.Join(errs...)
+}
+
+func (s Spec) validateCards() error {
+	var errs []error
+	if len(s.Cards) > MaxCards {
+		errs = append(errs, fmt.Errorf("%d network cards: at most %d are allowed", len(s.Cards), MaxCards))
+	}
+	for i, c := range s.Cards {
+		if c.Link == "" || len(c.Link) > maxLink || strings.Trim(c.Link, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			errs = append(errs, fmt.Errorf("card %d: link %.20q: use 1 to %d lower-case letters, digits and dashes", i, c.Link, maxLink))
+		}
+		if !isMAC(c.MAC) {
+			errs = append(errs, fmt.Errorf("card %d: address %.20q: use that of one card, as six pairs of lower-case hexadecimal digits", i, c.MAC))
+		}
+		for j, other := range s.Cards[:i] {
+			if other.Link == c.Link || other.MAC == c.MAC {
+				errs = append(errs, fmt.Errorf("cards %d and %d: both have link %.20q or address %.20q", j, i, c.Link, c.MAC))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isMAC allows the address of one card: not of a group, not zero.
+func isMAC(s string) bool {
+	parts := strings.Split(s, ":")
+	for _, p := range parts {
+		if len(p) != 2 || strings.Trim(p, "0123456789abcdef") != "" {
+			return false
+		}
+	}
+	return len(parts) == 6 && strings.Contains("02468ace", parts[0][1:]) && s != "00:00:00:00:00:00"
 }
 
 // checkPath allows absolute paths that survive QEMU's option syntax.

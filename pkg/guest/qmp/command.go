@@ -45,6 +45,16 @@ func (m *Monitor) Stop(ctx context.Context) error { return m.plain(ctx, "stop") 
 // PowerDown presses the guest's power button.
 func (m *Monitor) PowerDown(ctx context.Context) error { return m.plain(ctx, "system_powerdown") }
 
+// Announce says on every network that the guest's cards are here now: several frames,
+// in the following second, so that switches send what is for them here.
+func (m *Monitor) Announce(ctx context.Context) error {
+	_, err := m.Command(ctx, "announce-self", map[string]int{"initial": 50, "max": 550, "rounds": 5, "step": 100})
+	if err != nil {
+		return fmt.Errorf("announce the guest's cards: %w", err)
+	}
+	return nil
+}
+
 // Quit ends QEMU, whatever its guest does.
 func (m *Monitor) Quit(ctx context.Context) error { return m.plain(ctx, "quit") }
 

@@ -69,6 +69,8 @@ func TestRepliesFindTheirCommand(t *testing.T) {
 		switch cmd {
 		case "query-status":
 			say(fmt.Sprintf(`{"return": {"status": "io-error", "running": false}, "id": %d}`, id))
+		case "announce-self":
+			say(fmt.Sprintf(`{"return": {}, "id": %d}`, id))
 		case "query-block":
 			say(fmt.Sprintf(`{"return": [{"qdev": "/d", "io-status": "nospace", "inserted": {"node-name": "disk0", "image": {"virtual-size": 512}}}], "id": %d}`, id))
 		default:
@@ -81,6 +83,9 @@ func TestRepliesFindTheirCommand(t *testing.T) {
 	}
 	if b, err := m.Blocks(ctx); err != nil || len(b) != 1 || b[0] != (qmp.Block{Device: "/d", Node: "disk0", Status: "nospace", Size: 512}) {
 		t.Errorf("Blocks = %+v, %v", b, err)
+	}
+	if err := m.Announce(ctx); err != nil {
+		t.Errorf("Announce = %v", err)
 	}
 	if err := m.Cont(ctx); !errors.Is(err, qmp.ErrCommand) || !strings.Contains(err.Error(), "no") {
 		t.Errorf("Cont = %v; want the refusal", err)

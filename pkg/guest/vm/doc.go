@@ -32,6 +32,10 @@
 // keeps its request, the state is paused-io, and Continue tries again. A VM that
 // ignores its power button is reported and goes on; only ForceOff pulls the plug.
 //
+// The cards of a guest that was started are announced on their networks when it runs,
+// in several rounds: it may have run elsewhere a moment ago, and switches send what is
+// for it there.
+//
 // The package never decides where a VM runs, never restarts one by itself, and
 // never touches a disk's content.
 package vm

@@ -39,6 +39,7 @@ type driver struct {
 	deadline *time.Timer // of a shutdown
 
 	found    bool   // this QEMU was started by an earlier supervisor
+	announce bool   // its cards, once it runs
 	forced   bool   // a force off is under way
 	offCause string // QEMU said that it would end, and why
 	ioCause  string // the last disk error
@@ -193,6 +194,7 @@ func (d *driver) start(ctx context.Context, spec qemu.Spec, u *User) {
 		}
 	}
 	d.found, d.forced, d.offCause, d.ioCause = false, false, "", ""
+	d.announce = len(spec.Cards) > 0
 	d.enter(Starting, "QEMU started")
 	d.follow(ctx)
 }

@@ -32,6 +32,7 @@ func (d *driver) attach() error {
 		return nil
 	}
 	d.found = true
+	d.announce = r != nil && len(r.Spec.Cards) > 0 // whoever started it may have died before
 	d.enter(Starting, "QEMU found alive")
 	return nil
 }
@@ -111,6 +112,12 @@ func (d *driver) look(ctx context.Context, cause string) {
 	}
 	if was == Starting && d.state != Starting {
 		d.finish(d.active, nil)
+	}
+	if d.state == Running && d.announce {
+		d.announce = false
+		if err := d.monitor.Announce(ctx); err != nil {
+			d.v.log.Warn("the network learns from the guest alone where it is now", "cause", err)
+		}
 	}
 }
 
