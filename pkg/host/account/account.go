@@ -21,6 +21,7 @@ const (
 	Key      ID = 221
 	Disk     ID = 222
 	KVM      ID = 223
+	Tap      ID = 224
 )
 
 // firstGuest is the number below those of guests; ordinary distributions use none
@@ -65,6 +66,7 @@ var table = []entry{
 	{id: Key, name: "beffroi-key", members: []string{"beffroi-node", "beffroi-block"}},
 	{id: Disk, name: "beffroi-disk", members: []string{"beffroi-citizen", "beffroi-console"}},
 	{id: KVM, name: "kvm", members: []string{"beffroi-vm"}},
+	{id: Tap, name: "beffroi-tap"}, // QEMUs alone, which have no names
 }
 
 // Groups are the groups that a user is a member of, beside its own.

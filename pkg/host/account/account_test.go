@@ -15,7 +15,7 @@ func TestTheFilesAreTheTable(t *testing.T) {
 			t.Errorf("passwd lacks %q:\n%s", want, passwd)
 		}
 	}
-	for _, want := range []string{"beffroi-node:x:203:\n", "beffroi-key:x:221:beffroi-node,beffroi-block\n", "kvm:x:223:beffroi-vm\n"} {
+	for _, want := range []string{"beffroi-node:x:203:\n", "beffroi-key:x:221:beffroi-node,beffroi-block\n", "kvm:x:223:beffroi-vm\n", "beffroi-tap:x:224:\n"} {
 		if !strings.Contains(group, want) {
 			t.Errorf("group lacks %q:\n%s", want, group)
 		}
@@ -34,7 +34,7 @@ func TestTheFilesAreTheTable(t *testing.T) {
 func TestNumbersStay(t *testing.T) {
 	for id, name := range map[account.ID]string{
 		0: "root", 200: "beffroi-citizen", 201: "beffroi-console", 202: "beffroi-vm", 203: "beffroi-node", 204: "beffroi-block",
-		220: "beffroi", 221: "beffroi-key", 222: "beffroi-disk", 223: "kvm",
+		220: "beffroi", 221: "beffroi-key", 222: "beffroi-disk", 223: "kvm", 224: "beffroi-tap",
 	} {
 		if account.Name(id) != name {
 			t.Errorf("%d is %q; want %q", id, account.Name(id), name)

@@ -10,6 +10,7 @@
 //	beffroi-key    may read the node's key
 //	beffroi-disk   may open volumes
 //	kvm            may use the processor's help for guests
+//	beffroi-tap    may open the device of taps, where the kernel lets a user in to its own
 //
 // A guest's QEMU has a user and a group of its own number, made from the VM's
 // identity (OfGuest), which no two VMs of a pair share. These have no names.

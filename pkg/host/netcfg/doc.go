@@ -18,6 +18,10 @@
 // and the routes it made (protocol 66). What it owns and no longer wants it
 // removes; what bears no such mark it never touches.
 //
+// A tap is made for a user, lasts until it is removed, and is never touched by Apply,
+// except that it follows the bridge. Guests' frames are not looked at: they are in the
+// town's network as the lan's card is.
+//
 // Its children each do one more thing and join here only through values: dhcp
 // keeps a lease, serviceaddr holds the address that citizens know, probe finds out
 // which cable is plugged where, firewall says who may talk to whom. nstest gives

@@ -132,7 +132,7 @@ func TestTapsOfGuests(t *testing.T) {
 			names = append(names, name)
 			if err := link(name, func(l netlink.Link) bool {
 				tap, ok := l.(*netlink.Tuntap)
-				return ok && int(tap.Owner) == uid && l.Attrs().MasterIndex != 0 && l.Attrs().Flags&net.FlagUp != 0
+				return ok && int(tap.Owner) == uid && int(tap.Group) == uid && l.Attrs().MasterIndex != 0 && l.Attrs().Flags&net.FlagUp != 0
 			}); err != nil {
 				return err
 			}

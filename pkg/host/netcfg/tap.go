@@ -15,6 +15,7 @@ type Tap struct {
 	Link  string
 	VM    string
 	Index int
+	Used  bool // somebody has it open
 }
 
 // TapName is the link of a VM's index-th card. It depends on nothing else, so that
@@ -24,7 +25,8 @@ func TapName(vm string, index int) string {
 	return fmt.Sprintf("t%x-%d", sum[:4], index)
 }
 
-// AddTap makes the tap of a VM's card, owned by uid and joined to the bridge, and
+// AddTap makes the tap of a VM's card, owned by uid and the group of that number, and
+// joined to the bridge. A process opens it without any capability when it is both. It
 // returns the name of its link. If it is there already it is only put right.
 func (e *Engine) AddTap(vm string, index, uid int) (string, error) {
 	name := TapName(vm, index)
@@ -49,7 +51,7 @@ func (e *Engine) AddTap(vm string, index, uid int) (string, error) {
 
 func (k kernel) addTap(name, mark, bridge string, uid int) error {
 	l, err := k.LinkByName(name)
-	if t, ok := l.(*netlink.Tuntap); err == nil && (!ok || int(t.Owner) != uid) {
+	if t, ok := l.(*netlink.Tuntap); err == nil && (!ok || int(t.Owner) != uid || int(t.Group) != uid) {
 		if err := k.LinkDel(l); err != nil {
 			return fmt.Errorf("remove the one of another owner: %w", err)
 		}
@@ -58,7 +60,7 @@ func (k kernel) addTap(name, mark, bridge string, uid int) error {
 	if err != nil {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = name
-		if err := k.LinkAdd(&netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TAP, Owner: uint32(uid),
+		if err := k.LinkAdd(&netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TAP, Owner: uint32(uid), Group: uint32(uid),
 			Flags: netlink.TUNTAP_NO_PI | netlink.TUNTAP_VNET_HDR | netlink.TUNTAP_TUN_EXCL}); err != nil {
 			return fmt.Errorf("make it: %w", err)
 		}
@@ -106,7 +108,7 @@ func (e *Engine) Taps() ([]Tap, error) {
 		if !ok {
 			continue
 		}
-		t := Tap{Link: l.Attrs().Name}
+		t := Tap{Link: l.Attrs().Name, Used: l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0}
 		index, vm, _ := strings.Cut(mark, ":")
 		if _, err := fmt.Sscanf(index, "%d", &t.Index); err == nil {
 			t.VM = vm

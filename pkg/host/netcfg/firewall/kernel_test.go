@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -32,9 +33,7 @@ func build(t *testing.T) town {
 	log := slog.New(slog.DiscardHandler)
 	service := netcfg.Service{Address: netip.MustParsePrefix("192.0.2.100/24"), Address6: netip.MustParsePrefix("2001:db8::100/64"), VirtualMAC: "02:be:ff:00:00:01"}
 	w.node.Do(t, func() error {
-		if _, err := netcfg.New(log, netcfg.Options{Virtual: true}).Apply(t.Context(), netcfg.Config{
-			Lan:    netcfg.Lan{Port: "eth0", Mode: "static", IPv6: "off", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")}},
-			Fibres: []netcfg.Fibre{{Name: "fibre1", Port: "fib1", Address: netip.MustParsePrefix("10.77.1.1/30"), MTU: 1500}}}); err != nil {
+		if _, err := netcfg.New(log, netcfg.Options{Virtual: true}).Apply(t.Context(), ports()); err != nil {
 			return err
 		}
 		h, err := serviceaddr.New(serviceaddr.Config{Lan: "br-lan", Service: service}, log)
@@ -64,6 +63,13 @@ func build(t *testing.T) town {
 		})
 	}
 	return w
+}
+
+// ports is the node's own network.
+func ports() netcfg.Config {
+	return netcfg.Config{
+		Lan:    netcfg.Lan{Port: "eth0", Mode: "static", IPv6: "off", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")}},
+		Fibres: []netcfg.Fibre{{Name: "fibre1", Port: "fib1", Address: netip.MustParsePrefix("10.77.1.1/30"), MTU: 1500}}}
 }
 
 func join(port, bridge string) error {
@@ -163,6 +169,69 @@ func TestGuestsAndTheNodesOwnConnectionsAreNotHindered(t *testing.T) {
 			t.Errorf("%s does not reach %s", tc.from.Name, tc.to)
 		}
 	}
+}
+
+// A guest's card is a tap in the bridge: to the node it is a neighbour on the lan like
+// any other, and the fibres are not its own.
+func TestAGuestsTapLeadsToTheTownAndNotToTheFibres(t *testing.T) {
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		t.Skipf("no taps here: %v", err)
+	}
+	w, vm := build(t), nstest.New(t, "vm")
+	w.node.Do(t, func() error { return firewall.Install(rules()) })
+	e, link := netcfg.New(slog.New(slog.DiscardHandler), netcfg.Options{Virtual: true}), ""
+	w.node.Do(t, func() error {
+		_, err := e.Apply(t.Context(), ports())
+		if err == nil {
+			link, err = e.AddTap("1", 0, 100001)
+		}
+		return err
+	})
+	nstest.Guest(t, w.node, link, vm, "eth0")
+	vm.Address(t, "eth0", "192.0.2.61/24")
+	vm.Do(t, func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: net.ParseIP("192.0.2.10")}) // through the node, to all
+	})
+	for _, h := range []*nstest.Host{w.citizen, w.guest, w.twin} {
+		listen(t, h, 7001)
+	}
+	for _, tc := range []struct {
+		to   string
+		want bool
+	}{
+		{"192.0.2.50:7001", true}, // the town
+		{"192.0.2.60:7001", true}, // another guest
+		{"192.0.2.100:80", true},  // the citizens' service
+		{"192.0.2.10:8443", true}, // the console, as for everyone on the lan unless operators are named
+		{"192.0.2.10:7000", true}, // the votes' port of the lan, where every voter proves who it is
+		{"192.0.2.10:7001", false},
+		{"192.0.2.10:22", false},
+		{"10.77.1.1:7001", false}, // the node's end of the fibre: data and votes
+		{"10.77.1.1:8443", false},
+		{"10.77.1.2:7001", false}, // the twin's
+	} {
+		if tc.want {
+			nstest.Eventually(t, time.Minute, func() error { // this test plays QEMU, and has other things to do
+				if !reaches(vm, tc.to) {
+					return fmt.Errorf("a guest does not reach %s", tc.to)
+				}
+				return nil
+			})
+		} else if reaches(vm, tc.to) {
+			t.Errorf("a guest reaches %s", tc.to)
+		}
+	}
+	w.node.Do(t, func() error {
+		taps, err := e.Taps()
+		if len(taps) != 1 || !taps[0].Used {
+			t.Errorf("taps %+v; want one that is in use", taps)
+		}
+		return err
+	})
 }
 
 func TestInstallReplacesAndTheCountsGoOn(t *testing.T) {

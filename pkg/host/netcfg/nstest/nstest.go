@@ -10,11 +10,14 @@ package nstest
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -198,4 +201,80 @@ func (h *Host) Down(t testing.TB, card string) {
 		}
 		return netlink.LinkSetDown(l)
 	})
+}
+
+// Hear gives every frame that arrives at a card, until the test ends. Who does not
+// listen misses some.
+func (h *Host) Hear(t testing.TB, card string) <-chan []byte {
+	t.Helper()
+	var c *packet.Conn
+	h.Do(t, func() error {
+		i, err := net.InterfaceByName(card)
+		if err != nil {
+			return err
+		}
+		c, err = packet.Listen(i, packet.Raw, unix.ETH_P_ALL, nil)
+		return err
+	})
+	heard := make(chan []byte, 256)
+	go func() {
+		for {
+			b := make([]byte, 64<<10)
+			n, _, err := c.ReadFrom(b)
+			if err != nil {
+				close(heard)
+				return
+			}
+			select {
+			case heard <- b[:n]:
+			default:
+			}
+		}
+	}()
+	t.Cleanup(func() { _ = c.Close() })
+	return heard
+}
+
+// Guest joins a card of one host to a tap of another that is there already, as a QEMU
+// does: it opens the tap and carries frames both ways until the test ends.
+func Guest(t testing.TB, node *Host, tap string, guest *Host, card string) {
+	t.Helper()
+	var ends [2]*os.File
+	for i, end := range []End{{node, tap}, {guest, card}} {
+		end.Host.Do(t, func() (err error) { ends[i], err = openTap(end.Card); return err })
+	}
+	guest.Do(t, func() error { return up(card) })
+	var wg sync.WaitGroup
+	for i, from := range ends {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for b := make([]byte, 64<<10); ; {
+				n, err := from.Read(b)
+				if err != nil {
+					return
+				}
+				_, _ = ends[1-i].Write(b[:n]) // one that is not up drops it, as a cable does
+			}
+		}()
+	}
+	t.Cleanup(func() { _, _ = ends[0].Close(), ends[1].Close(); wg.Wait() })
+}
+
+// openTap opens a tap of this name, made if there is none.
+func openTap(name string) (*os.File, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open tap %s: %w", name, err)
+	}
+	r, err := unix.NewIfreq(name)
+	if err == nil {
+		r.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, r)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("open tap %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
