@@ -25,6 +25,9 @@
 // A boot that the loader counts as a try is watched until it is good, and its entry is
 // blessed; see Trial. The power button, and signals, end the machine in order.
 //
+// Beside the services init does what they have no right to: it moves the service address
+// (package address) and makes the guests' taps (package tap).
+//
 // The watchdog is fed while the boot moves and, later, while init's own loop runs;
 // see Feeder.
 package boot

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"beffroi.dev/appliance/address"
+	"beffroi.dev/appliance/control"
 	"beffroi.dev/appliance/parent"
 	"beffroi.dev/appliance/rights"
+	"beffroi.dev/appliance/tap"
 	"beffroi.dev/pkg/host/cgroup"
 	"beffroi.dev/pkg/host/netcfg/serviceaddr"
 	"beffroi.dev/pkg/host/supervise"
@@ -58,10 +60,13 @@ func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
 	if err != nil {
 		return errors.Join(err, tasks.Stop(stopBound))
 	}
+	if err := s.taps(tasks); err != nil {
+		return errors.Join(err, tasks.Stop(stopBound))
+	}
 	tasks.Go("devices that appear", s.watchDevices)
 	err = parent.Run(ctx, parent.Config{
 		Dir: s.dir, Binary: c.Binary, Has: c.Has,
-		Rights:      &rights.Plan{Dir: s.dir, Store: s.node.Store.Path, Groups: cgroup.Root},
+		Rights:      &rights.Plan{Dir: s.dir, Store: s.node.Store.Path, Groups: cgroup.Root, Devices: "/dev"},
 		DropAddress: drop,
 		Alive:       func(ok bool) { s.feeder.beat(&s.feeder.loop, ok) },
 		Fenced:      func(ok bool) { s.feeder.beat(&s.feeder.fence, ok) },
@@ -98,17 +103,37 @@ func (s *system) address(tasks *task.Group) (drop func(pid int) error, err error
 		s.log.Warn("no service address", "cause", err)
 		return func(int) error { return serviceaddr.Stale() }, nil
 	}
-	f, err := supervise.Open(rights.Address(s.dir))
+	l, err := listen(rights.Address(s.dir))
 	if err != nil {
-		return nil, fmt.Errorf("service address: %w", err)
-	}
-	l, err := net.FileListener(f)
-	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("service address: %w", err)
 	}
 	server := address.NewServer(holder, serviceaddr.Stale)
 	tasks.Go("service address", func(ctx context.Context) error { return server.Run(ctx, l) })
 	return server.Fence, nil
+}
+
+// taps begins to make the taps of guests, when the vm service asks for them.
+func (s *system) taps(tasks *task.Group) error {
+	l, err := listen(rights.Tap(s.dir))
+	if err != nil {
+		return fmt.Errorf("taps of guests: %w", err)
+	}
+	server := tap.NewServer(s.node.Self, control.NewClient(s.dir.Socket("node")), s.net, s.log)
+	tasks.Go("taps of guests", func(ctx context.Context) error { return server.Run(ctx, l) })
+	return nil
+}
+
+// listen makes one of init's own sockets.
+func listen(k supervise.Socket) (net.Listener, error) {
+	f, err := supervise.Open(k)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.FileListener(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 // hardened are settings of the kernel without which one user could lead another, or

@@ -24,6 +24,13 @@ type Control interface {
 	Status(ctx context.Context) (status.Node, error)
 }
 
+// Taps is who makes the guests' ends of the town's network: init, on an appliance.
+type Taps interface {
+	List(ctx context.Context) ([]ident.VM, error)
+	Plug(ctx context.Context, id ident.VM) ([]string, error)
+	Unplug(ctx context.Context, id ident.VM) error
+}
+
 // Config says where the service works and how long things may take. The zero
 // value of a bound means its default.
 type Config struct {
@@ -34,6 +41,7 @@ type Config struct {
 	// Apart gives each VM's QEMU a user of its own; see pkg/host/account. It needs
 	// the right to start processes as others.
 	Apart        bool
+	Taps         Taps          // nil: guests have no network, as in process mode
 	Listener     net.Listener  // for the socket "vm"; nil: the service makes it
 	ShutdownWait time.Duration // for a guest to obey its power button; 90 s
 	OrderGrace   time.Duration // for an order to come for a guest that the vote lets run here; 5 s

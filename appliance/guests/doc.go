@@ -35,5 +35,10 @@
 //
 // On an appliance each QEMU is a user of its own (Config.Apart, pkg/host/account).
 //
+// A guest's network cards are taps, which init makes when this service names the VM
+// (Config.Taps, appliance/tap): before each start, and removed when nothing of the VM
+// lives. In process mode there are none; the guest runs without cards, and the report
+// says so.
+//
 // It never decides where a VM runs and never touches a disk's content.
 package guests

@@ -39,6 +39,7 @@ type service struct {
 	tasks  *task.Group
 	groups *vm.Cgroups
 	lines  *lines
+	cables *cables
 	report *reporter
 	drain  drain
 
@@ -67,7 +68,7 @@ func Run(ctx context.Context, cfg Config, ctl Control, log *slog.Logger) error {
 	}
 	defer lock.Close()
 	s := &service{
-		cfg: cfg, ctl: ctl, log: log, tasks: task.New(ctx), machines: map[string]*machine{}, lines: newLines(),
+		cfg: cfg, ctl: ctl, log: log, tasks: task.New(ctx), machines: map[string]*machine{}, lines: newLines(), cables: newCables(cfg.Taps, log),
 		groups: vm.DetectCgroups(log).Of(cfg.Self.String()),
 		states: make(chan *cluster.State), orders: make(chan control.Order), probed: make(chan accel.Answer), done: make(chan done), changes: make(chan struct{}, 1),
 	}
@@ -83,6 +84,7 @@ func Run(ctx context.Context, cfg Config, ctl Control, log *slog.Logger) error {
 	s.tasks.Go("order", s.watchOrder)
 	s.tasks.Go("probe", s.probe)
 	s.tasks.Go("report", s.report.run)
+	s.tasks.Go("cables", s.cables.run)
 	s.tasks.Go("machines", s.run)
 	err = s.tasks.Wait(ctx, stopBound)
 	s.letGo()
@@ -258,4 +260,5 @@ func (s *service) settle(now time.Time) {
 		}
 	}
 	s.drain.see(living)
+	s.cables.see(living)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"beffroi.dev/appliance/control"
 	"beffroi.dev/appliance/guests"
+	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/disk"
 	"beffroi.dev/pkg/quorum/cluster"
 )
@@ -27,6 +29,9 @@ func TestAGuestFollowsItsOrders(t *testing.T) {
 	first := r.runs(1)
 	if first.Accel == "" || first.Serial == "" || first.QMP == "" {
 		t.Errorf("the report lacks something: %+v", first)
+	}
+	if words, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", first.PID)); err != nil || first.Network != status.NetworkProcess || bytes.Contains(words, []byte("-netdev")) {
+		t.Errorf("process mode: network %q, QEMU %q, %v; want no card, and that told", first.Network, words, err)
 	}
 
 	r.stop()

@@ -232,16 +232,19 @@ func (s *service) start(m *machine) {
 	}
 	m.record, m.fault = r, ""
 	spec := s.spec(v)
-	if !s.cfg.Apart {
-		s.begin(m, Start, func(ctx context.Context) error { return m.vm.Start(ctx, spec) })
-		return
-	}
-	s.begin(m, Start, func(ctx context.Context) error {
+	s.begin(m, Start, func(ctx context.Context) (err error) {
+		defer s.cables.hold(v.ID)()
+		if spec.Cards, err = s.cables.plug(ctx, v); err != nil {
+			return err
+		}
+		if !s.cfg.Apart {
+			return m.vm.Start(ctx, spec)
+		}
 		u, err := account.OfGuest(uint64(v.ID))
 		if err != nil {
 			return err
 		}
-		user := vm.User{ID: uint32(u), Group: uint32(u), Groups: []uint32{uint32(account.Disk), uint32(account.KVM)}}
+		user := vm.User{ID: uint32(u), Group: uint32(u), Groups: []uint32{uint32(account.Disk), uint32(account.KVM), uint32(account.Tap)}}
 		return m.vm.StartAs(ctx, spec, user)
 	})
 }

@@ -78,12 +78,17 @@ func (s *service) parts() []status.VM {
 				p.QMP, p.Serial = m.vm.Sockets()
 			}
 		}
-		if s.state != nil && p.PID == 0 {
+		if s.state != nil {
 			v, known := wanted(s.state, name)
-			if !known || v.Node != s.cfg.Self {
-				continue
+			if p.PID == 0 {
+				if !known || v.Node != s.cfg.Self {
+					continue
+				}
+				p.ID = v.ID
 			}
-			p.ID = v.ID
+			if s.cfg.Taps == nil && len(v.Cards) > 0 {
+				p.Network = status.NetworkProcess
+			}
 		}
 		list = append(list, p)
 	}

@@ -108,7 +108,7 @@ func voted(n *status.Node, s *cluster.State) {
 	for _, id := range slices.Sorted(maps.Keys(s.VMs)) {
 		v := s.VMs[id]
 		n.AllVMs = append(n.AllVMs, status.PlacedVM{
-			ID: id, Name: v.Name, Group: v.Group, CPUs: v.CPUs, MemoryMB: v.MemoryMB, Run: v.Run, Node: v.Node, Generation: v.Generation,
+			ID: id, Name: v.Name, Group: v.Group, CPUs: v.CPUs, MemoryMB: v.MemoryMB, Run: v.Run, Cards: v.Addresses(), Node: v.Node, Generation: v.Generation,
 		})
 	}
 	for _, e := range s.Events {

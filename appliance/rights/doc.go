@@ -6,7 +6,8 @@
 //	node     beffroi-node     read the key; own the vote's folder; renew the fence
 //	block    beffroi-block    read the key; own the store's partition
 //	vm       beffroi-vm       own the guests' folders; start QEMUs as other users, end
-//	                          them, and give them their files; make groups for them
+//	                          them, and give them their files; make groups for them; ask
+//	                          init for the taps of guests
 //	citizen  beffroi-citizen  open volumes; ask init for the service address
 //	console  beffroi-console  open volumes; own the token, the certificate and uploads;
 //	                          speak with vm about guests and with citizen about agents

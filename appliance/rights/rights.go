@@ -45,6 +45,9 @@ type Plan struct {
 	Store string // the store's device
 	// Groups is the tree of control groups.
 	Groups string
+	// Devices is the folder of the devices that guests use; empty: they stay as they are,
+	// because the machine is somebody's.
+	Devices string
 }
 
 // Prepare makes the folders and the control groups. What fails is told; a node
@@ -121,7 +124,7 @@ func (p Plan) files() []file {
 	d := p.Dir
 	in := func(name string) string { return filepath.Join(string(d), name) }
 	const root = account.Root
-	return []file{
+	list := []file{
 		{filepath.Dir(string(d)), root, root, 0o711, true},
 		{string(d), root, root, 0o711, true},
 		{d.Run(), root, root, 0o711, true},
@@ -139,8 +142,13 @@ func (p Plan) files() []file {
 		{d.Own("console"), account.Console, account.Console, 0o700, true},
 		{filepath.Join(d.Run(), "citizen"), account.Citizen, account.Citizen, 0o700, true},
 		{p.Store, account.Block, account.Block, 0o600, false},
-		{"/dev/kvm", root, account.KVM, 0o660, false},
 	}
+	if p.Devices != "" {
+		list = append(list,
+			file{filepath.Join(p.Devices, "kvm"), root, account.KVM, 0o660, false},
+			file{filepath.Join(p.Devices, "net", "tun"), root, account.Tap, 0o660, false})
+	}
+	return list
 }
 
 // Settle puts owners and modes right: at the start, and before each start of a
@@ -200,4 +208,9 @@ func (f file) give() error {
 // bound for it.
 func Address(d config.Dir) supervise.Socket {
 	return supervise.Socket{Name: "address", Network: "unix", Address: d.Socket("address"), Group: int(account.Citizen)}
+}
+
+// Tap is the socket on which the vm service asks for the taps of guests, bound for it.
+func Tap(d config.Dir) supervise.Socket {
+	return supervise.Socket{Name: "tap", Network: "unix", Address: d.Socket("tap"), Group: int(account.VM)}
 }

@@ -1,6 +1,7 @@
 package rights_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -37,6 +38,29 @@ func TestNoServiceRunsAsRootOrAsAnother(t *testing.T) {
 	w := supervise.Service{Name: "witness"}
 	if p.Grant(&w); w.User != nil {
 		t.Error("the witness is no service of an appliance")
+	}
+}
+
+func TestGuestsDevicesAreForTheirUsersAlone(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	base := t.TempDir()
+	want := map[string]account.ID{filepath.Join(base, "dev", "kvm"): account.KVM, filepath.Join(base, "dev", "net", "tun"): account.Tap}
+	for path := range want {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := rights.Plan{Dir: config.Dir(filepath.Join(base, "node")), Devices: filepath.Join(base, "dev")}
+	if err := p.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	for path, group := range want {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil || st.Uid != 0 || account.ID(st.Gid) != group || st.Mode&0o777 != 0o660 {
+			t.Errorf("%s: %d:%d, mode %o, %v; want group %d and no other", path, st.Uid, st.Gid, st.Mode&0o777, err, group)
+		}
 	}
 }
 

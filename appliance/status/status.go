@@ -135,7 +135,14 @@ type VM struct {
 	Generation uint64 `json:"generation"`
 	QMP        string `json:"qmp,omitempty"`    // socket
 	Serial     string `json:"serial,omitempty"` // socket
+	// Network is why its cards are connected to nothing: NetworkProcess; empty when
+	// they are as voted.
+	Network string `json:"network,omitempty"`
 }
+
+// NetworkProcess: the node is a process of somebody's machine, where nobody may make
+// taps; its guests run without network cards.
+const NetworkProcess = "none-in-process-mode"
 
 // Citizen is the citizen service of a node.
 type Citizen struct {
@@ -183,6 +190,7 @@ type PlacedVM struct {
 	CPUs       int         `json:"cpus"`
 	MemoryMB   int         `json:"memory_mb"`
 	Run        bool        `json:"run"`
+	Cards      []string    `json:"cards"` // addresses of its network cards
 	Node       ident.Node  `json:"node"`
 	Generation uint64      `json:"generation"`
 }

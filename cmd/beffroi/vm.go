@@ -6,8 +6,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"beffroi.dev/appliance/boot"
 	"beffroi.dev/appliance/control"
 	"beffroi.dev/appliance/guests"
+	"beffroi.dev/appliance/tap"
 	"beffroi.dev/pkg/host/account"
 )
 
@@ -25,6 +27,10 @@ func runVM(e *environment) error {
 	if apart {
 		unix.Umask(0o007) // what QEMU makes is for this service too
 	}
+	cfg := guests.Config{Dir: e.dir, Self: e.node.Self, QEMU: e.node.Guests, Apart: apart, Listener: l}
+	if apart && e.dir == boot.Dir { // there init has the right to the network; elsewhere nobody
+		cfg.Taps = tap.NewClient(e.dir.Socket("tap"))
+	}
 	e.ready()
-	return guests.Run(e.ctx, guests.Config{Dir: e.dir, Self: e.node.Self, QEMU: e.node.Guests, Apart: apart, Listener: l}, control.NewClient(e.dir.Socket("node")), e.log)
+	return guests.Run(e.ctx, cfg, control.NewClient(e.dir.Socket("node")), e.log)
 }
