@@ -84,6 +84,8 @@ func TestBadInputIsToldWhatIsAllowed(t *testing.T) {
 		{"POST", "vms", `{"name": "x", "group": "g", "cpus": 99}`, api.BadInput, "1 to 64"},
 		{"POST", "vms", `{"name": "x", "group": "g", "memory_mb": 1}`, api.BadInput, "64 to"},
 		{"POST", "vms", `{"name": "x", "group": "g", "firmware": "lilo"}`, api.BadInput, "bios or uefi"},
+		{"POST", "vms", `{"name": "x", "group": "g", "nics": 5}`, api.BadInput, "0 to 4"},
+		{"POST", "vms", `{"name": "x", "group": "g", "nics": -1}`, api.BadInput, "0 to 4"},
 		{"PUT", "users/eve", `{"role": "mayor", "password": "long enough a word"}`, api.BadInput, "admin, operator or viewer"},
 		{"PUT", "users/eve", `{"role": "admin", "password": "short"}`, api.BadInput, "12 characters"},
 		{"PUT", "users/eve", `{"role": "admin"}`, api.BadInput, "give a password"},
@@ -221,7 +223,7 @@ func TestALifeOfAVM(t *testing.T) {
 	r.locked(func() {
 		r.vms = []status.VM{{ID: 1, Name: "web", State: "running", PID: 7, Accel: "tcg", Since: time.Unix(9, 0)}}
 	})
-	if v := get[[]api.VM](r, "vms")[0]; v.State != "running" || v.Node != "a" || !v.Run || v.Generation != 1 || v.MemoryMB != 1024 {
+	if v := get[[]api.VM](r, "vms")[0]; v.State != "running" || len(v.NICs) != 1 || v.Network != "" || v.Node != "a" || !v.Run || v.Generation != 1 || v.MemoryMB != 1024 {
 		t.Errorf("VM: %+v", v)
 	}
 	if a := r.admin("POST", "vms/web/off", nil); a.code != 200 {

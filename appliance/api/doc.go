@@ -59,5 +59,11 @@
 // copies, creates the VM. A job that fails or is cancelled removes what it created;
 // one whose service died is cleaned up at the next start.
 //
+// # Network cards
+//
+// A NewVM has "nics", 0 to 4, one by default; an upload has the same in its query. A VM
+// says the address of each, which is its for ever. "network" is there when the node that
+// runs it cannot connect them: none-in-process-mode.
+//
 // The package never decides where anything runs and keeps no state but jobs.
 package api

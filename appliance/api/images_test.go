@@ -120,6 +120,11 @@ func TestWhatIsNoImageIsRefusedBeforeAnythingIsCreated(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.code, a.body)
 		}
 	}
+	for _, nics := range []string{"5", "-1", "many"} {
+		if a := r.admin("POST", "images?name=town&nics="+nics, image(1)); a.Code != api.BadInput || !strings.Contains(a.Message, "0 to 4") {
+			t.Errorf("%s network cards: %d %+v", nics, a.code, a.Error)
+		}
+	}
 	if a := r.admin("POST", "images?name=town&size_bytes=4096", image(1)); a.Code != api.BadInput || !strings.Contains(a.Message, "needs 1048576") {
 		t.Errorf("a size that is too small: %s", a.body)
 	}

@@ -50,13 +50,20 @@ func parseImport(q url.Values, s *cluster.State, self ident.Node) (imports, erro
 		return n
 	}
 	for key := range q {
-		if !strings.Contains(" name firmware cpus memory_mb size_bytes prefer run ", " "+key+" ") {
-			return in, badInput("field %.40q: use name, cpus, memory_mb, firmware, size_bytes, prefer and run", key)
+		if !strings.Contains(" name firmware cpus memory_mb nics size_bytes prefer run ", " "+key+" ") {
+			return in, badInput("field %.40q: use name, cpus, memory_mb, firmware, nics, size_bytes, prefer and run", key)
 		}
 	}
 	in.vm.CPUs, in.vm.MemoryMB, in.size = int(number("cpus")), int(number("memory_mb")), number("size_bytes")
 	if err != nil {
 		return in, err
+	}
+	if text := q.Get("nics"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return in, badInput("nics %.30q: use 0 to %d", text, cluster.MaxCards)
+		}
+		in.vm.NICs = &n
 	}
 	if text := q.Get("run"); text != "" {
 		if in.vm.Run, err = strconv.ParseBool(text); err != nil {

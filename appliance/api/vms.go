@@ -40,12 +40,15 @@ func (a *API) vmOf(ctx context.Context, s *cluster.State) func(cluster.VM) VM {
 	return func(v cluster.VM) VM {
 		out := VM{
 			ID: v.ID, Name: v.Name, Group: s.Groups[v.Group].Name, CPUs: v.CPUs, MemoryMB: v.MemoryMB, Firmware: v.Firmware, Run: v.Run,
-			Node: s.Nodes[v.Node].Name, Generation: v.Generation,
+			Node: s.Nodes[v.Node].Name, Generation: v.Generation, NICs: []NIC{},
+		}
+		for _, mac := range v.Addresses() {
+			out.NICs = append(out.NICs, NIC{MAC: mac})
 		}
 		for _, l := range n.VMs {
 			if l.ID == v.ID && v.Node == a.cfg.Self {
 				since := l.Since
-				out.State, out.Cause, out.Since, out.Accel = l.State, l.Cause, &since, l.Accel
+				out.State, out.Cause, out.Since, out.Accel, out.Network = l.State, l.Cause, &since, l.Accel, l.Network
 			}
 		}
 		if out.State == "" && (v.Node == 0 || !v.Run && v.Node == a.cfg.Self) {
@@ -73,6 +76,9 @@ func (in NewVM) withDefaults() (NewVM, error) {
 	in.Group = cmp.Or(in.Group, in.Name)
 	in.CPUs, in.MemoryMB = cmp.Or(in.CPUs, defaultCPUs), cmp.Or(in.MemoryMB, defaultMemoryMB)
 	in.Firmware = cmp.Or(in.Firmware, defaultFirmware)
+	if nics := cluster.DefaultCards; in.NICs == nil {
+		in.NICs = &nics
+	}
 	least := cluster.MinMemoryMB
 	switch {
 	case ident.CheckName(in.Name) != nil:
@@ -83,12 +89,14 @@ func (in NewVM) withDefaults() (NewVM, error) {
 		return in, badInput("%d MB of memory: use %d to %d", in.MemoryMB, least, cluster.MaxMemoryMB)
 	case in.Firmware != "bios" && in.Firmware != "uefi":
 		return in, badInput("firmware %.20q: use bios or uefi", in.Firmware)
+	case *in.NICs < 0 || *in.NICs > cluster.MaxCards:
+		return in, badInput("%d network cards (nics): use 0 to %d", *in.NICs, cluster.MaxCards)
 	}
 	return in, nil
 }
 
 func (in NewVM) action(g ident.Group) *cluster.CreateVM {
-	return &cluster.CreateVM{Name: in.Name, Group: g, CPUs: in.CPUs, MemoryMB: in.MemoryMB, Firmware: in.Firmware, Run: in.Run}
+	return &cluster.CreateVM{Name: in.Name, Group: g, CPUs: in.CPUs, MemoryMB: in.MemoryMB, Firmware: in.Firmware, Run: in.Run, Cards: in.NICs}
 }
 
 func (a *API) createVM(w http.ResponseWriter, r *http.Request, who caller) error {
@@ -108,7 +116,7 @@ func (a *API) createVM(w http.ResponseWriter, r *http.Request, who caller) error
 	if err != nil {
 		return err
 	}
-	if v, err := vmNamed(s, in.Name); err == nil && v.Group == g.ID && v.CPUs == in.CPUs && v.MemoryMB == in.MemoryMB && v.Firmware == in.Firmware {
+	if v, err := vmNamed(s, in.Name); err == nil && v.Group == g.ID && v.CPUs == in.CPUs && v.MemoryMB == in.MemoryMB && v.Firmware == in.Firmware && len(v.Cards) == *in.NICs {
 		write(w, http.StatusOK, a.vmOf(r.Context(), s)(v)) // asked for twice, most likely
 		return nil
 	}

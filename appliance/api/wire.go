@@ -60,6 +60,13 @@ type VM struct {
 	Cause      string     `json:"cause,omitempty"`
 	Since      *time.Time `json:"since,omitempty"`
 	Accel      string     `json:"accel,omitempty"`
+	NICs       []NIC      `json:"nics"`
+	Network    string     `json:"network,omitempty"` // none-in-process-mode: its cards are not there
+}
+
+// NIC is a network card of a VM, on the town's network.
+type NIC struct {
+	MAC string `json:"mac"` // the same on both nodes, for ever
 }
 
 // NewVM asks for a VM on the volumes of a group.
@@ -70,6 +77,7 @@ type NewVM struct {
 	MemoryMB int    `json:"memory_mb,omitempty"`
 	Firmware string `json:"firmware,omitempty"` // bios by default
 	Run      bool   `json:"run"`
+	NICs     *int   `json:"nics,omitempty"` // network cards, 0 to 4; 1 by default
 }
 
 // Phase is how far a job is.

@@ -81,6 +81,10 @@ func TestThePageSaysWhatIs(t *testing.T) {
 		}, []string{"Liaison coupée : Fibre 1 vers b Une autre"}, []string{"Link down: Fibre 1 to b Another"}},
 		{"an old store is not made up", func(n *status.Node) { n.Store.Age = 9000 },
 			[]string{"pas de nouvelles depuis 9 s", "le stockage ne donne plus de nouvelles"}, []string{"no news for 9 s", "the store gives no news"}},
+		{"a guest's network cards", func(n *status.Node) { n.AllVMs[0].Cards = []string{"52:30:09:b3:6f:5c", "52:30:09:b3:6f:5d"} },
+			[]string{"512 Mio 52:30:09:b3:6f:5c 52:30:09:b3:6f:5d en marche"}, []string{"52:30:09:b3:6f:5d running"}},
+		{"a guest in process mode", func(n *status.Node) { n.VMs[0].PID, n.VMs[0].Network = 7, status.NetworkProcess },
+			[]string{"en marche sans réseau (mode processus)"}, []string{"running no network (process mode)"}},
 		{"a problem of a later release", func(n *status.Node) { n.Problem = []status.Problem{{Code: "new-thing", Level: "info", Object: "x"}} },
 			[]string{"Information new-thing x"}, []string{"Information new-thing x"}},
 	} {

@@ -116,11 +116,12 @@ type vmRow struct {
 	Where  string
 	Since  time.Time
 	Size   string
+	Cards  []string // addresses of its network cards
 	Acts   []control
 }
 
 func (w *world) vm(v status.PlacedVM) vmRow {
-	row := vmRow{Name: v.Name, Size: w.r.count("cpus", v.CPUs) + ", " + w.r.size(int64(v.MemoryMB)<<20), Where: w.names[v.Node].Name}
+	row := vmRow{Name: v.Name, Size: w.r.count("cpus", v.CPUs) + ", " + w.r.size(int64(v.MemoryMB)<<20), Where: w.names[v.Node].Name, Cards: v.Cards}
 	w.vmState(&row, v)
 	if !w.r.Operates() {
 		return row
@@ -154,6 +155,9 @@ func (w *world) vmState(row *vmRow, v status.PlacedVM) {
 		row.Mark, row.Detail, row.Since = w.vmMark(l.State), l.Cause, l.Since
 		if l.Accel == "tcg" && l.State == "running" {
 			row.Detail = w.r.T("vm.emulated")
+		}
+		if l.Network != "" && l.PID != 0 {
+			row.Detail = strings.TrimPrefix(row.Detail+", "+w.r.T("vm.unplugged"), ", ")
 		}
 	case v.Node == w.ID && !v.Run:
 		row.Mark = calm(w.r.T("vm.stopped"))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"beffroi.dev/appliance/api"
+	"beffroi.dev/pkg/quorum/cluster"
 )
 
 var phases = map[string][2]string{
@@ -22,7 +23,7 @@ var phases = map[string][2]string{
 // creation is what the options of "vm create" say.
 type creation struct {
 	image, group, firmware, memory, size, prefer string
-	cpus                                         int
+	cpus, nics                                   int
 	stopped, noWait                              bool
 }
 
@@ -35,11 +36,15 @@ func (p *program) vmCreate() do {
 	p.flags.StringVar(&c.size, "size", "", "")
 	p.flags.StringVar(&c.prefer, "prefer", "", "")
 	p.flags.IntVar(&c.cpus, "cpus", 0, "")
+	p.flags.IntVar(&c.nics, "nics", cluster.DefaultCards, "")
 	p.flags.BoolVar(&c.stopped, "stopped", false, "")
 	p.flags.BoolVar(&c.noWait, "no-wait", false, "")
 	return func(ctx context.Context, args []string) error {
 		if (c.image == "") == (c.group == "") {
 			return p.usage("give --image FILE or --group GROUP", "donnez --image FICHIER ou --group GROUPE")
+		}
+		if c.nics < 0 || c.nics > cluster.MaxCards {
+			return p.usage("--nics %d: a VM has 0 to %d network cards", "--nics %d : une VM a de 0 à %d cartes réseau", c.nics, cluster.MaxCards)
 		}
 		memoryMB := 0
 		if c.memory != "" {
@@ -61,7 +66,7 @@ func (p *program) onGroup(ctx context.Context, name string, c creation, memoryMB
 		return p.usage("--size and --prefer are of the group: they go with --image", "--size et --prefer sont du groupe : ils vont avec --image")
 	}
 	var v api.VM
-	if err := p.client.call(ctx, "POST", "vms", api.NewVM{Name: name, Group: c.group, CPUs: c.cpus, MemoryMB: memoryMB, Firmware: c.firmware, Run: !c.stopped}, &v); err != nil {
+	if err := p.client.call(ctx, "POST", "vms", api.NewVM{Name: name, Group: c.group, CPUs: c.cpus, MemoryMB: memoryMB, Firmware: c.firmware, Run: !c.stopped, NICs: &c.nics}, &v); err != nil {
 		return err
 	}
 	if p.json {
@@ -71,7 +76,7 @@ func (p *program) onGroup(ctx context.Context, name string, c creation, memoryMB
 }
 
 func (p *program) ofImage(ctx context.Context, name string, c creation, memoryMB int) error {
-	q := url.Values{"name": {name}, "run": {strconv.FormatBool(!c.stopped)}}
+	q := url.Values{"name": {name}, "run": {strconv.FormatBool(!c.stopped)}, "nics": {strconv.Itoa(c.nics)}}
 	set := func(key, value string) {
 		if value != "" && value != "0" {
 			q.Set(key, value)

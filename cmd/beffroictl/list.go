@@ -218,9 +218,22 @@ func (p *program) vms(ctx context.Context, _ []string) error {
 		if v.State == "failed" || v.State == "paused-io" {
 			cause = v.Cause
 		}
-		rows = append(rows, row(v.Name, v.Node, state, since, p.yes(v.Run), number(v.CPUs), p.size(int64(v.MemoryMB)<<20), v.Accel, cause))
+		rows = append(rows, row(v.Name, v.Node, state, since, p.yes(v.Run), number(v.CPUs), p.size(int64(v.MemoryMB)<<20), v.Accel, p.cards(v), cause))
 	}
-	return p.table(list, strings.Split(p.tr("NAME NODE STATE SINCE WANTED CPUS MEMORY ACCEL CAUSE", "NOM NŒUD ÉTAT DEPUIS VOULUE PROC. MÉMOIRE ACCÉL. CAUSE"), " "), rows)
+	return p.table(list, strings.Split(p.tr("NAME NODE STATE SINCE WANTED CPUS MEMORY ACCEL NETWORK-CARDS CAUSE", "NOM NŒUD ÉTAT DEPUIS VOULUE PROC. MÉMOIRE ACCÉL. CARTES-RÉSEAU CAUSE"), " "), rows)
+}
+
+// cards are the addresses that the town's DHCP server has to know.
+func (p *program) cards(v api.VM) string {
+	var list []string
+	for _, n := range v.NICs {
+		list = append(list, n.MAC)
+	}
+	text := strings.Join(list, ",")
+	if v.Network == status.NetworkProcess {
+		text += p.tr(" (no network in process mode)", " (pas de réseau en mode processus)")
+	}
+	return text
 }
 
 func (p *program) users(ctx context.Context, _ []string) error {

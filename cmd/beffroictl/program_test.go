@@ -49,9 +49,11 @@ func answers() map[string]any {
 		"GET groups":  groups,
 		"GET volumes": []api.Volume{groups[0].Volumes[0], groups[1].Volumes[0]},
 		"GET vms": []api.VM{
-			{ID: 1, Name: "etat-civil", Group: "etat-civil", CPUs: 2, MemoryMB: 4096, Firmware: "uefi", Run: true, Node: "a", Generation: 3, State: "running", Since: &since, Accel: "kvm"},
-			{ID: 2, Name: "paie", Group: "paie", CPUs: 1, MemoryMB: 512, Firmware: "bios", Run: true, Node: "b", Generation: 1},
-			{ID: 3, Name: "archives", Group: "archives", CPUs: 1, MemoryMB: 512, Firmware: "bios", Run: true, Node: "a", Generation: 5, State: "paused-io", Since: &ended, Cause: "write of disk disk0 failed:\x1b[31m no space left", Accel: "kvm"},
+			{ID: 1, Name: "etat-civil", Group: "etat-civil", CPUs: 2, MemoryMB: 4096, Firmware: "uefi", Run: true, Node: "a", Generation: 3, State: "running", Since: &since, Accel: "kvm",
+				NICs: []api.NIC{{MAC: "52:30:09:b3:6f:5c"}, {MAC: "52:30:09:b3:6f:5d"}}},
+			{ID: 2, Name: "paie", Group: "paie", CPUs: 1, MemoryMB: 512, Firmware: "bios", Run: true, Node: "b", Generation: 1, NICs: []api.NIC{}},
+			{ID: 3, Name: "archives", Group: "archives", CPUs: 1, MemoryMB: 512, Firmware: "bios", Run: true, Node: "a", Generation: 5, State: "paused-io", Since: &ended, Cause: "write of disk disk0 failed:\x1b[31m no space left", Accel: "kvm",
+				NICs: []api.NIC{{MAC: "52:30:09:b3:6f:60"}}, Network: status.NetworkProcess},
 		},
 		"GET users": []api.User{{Name: "anne", Role: cluster.RoleAdmin, TOTP: true}, {Name: "oscar", Role: cluster.RoleOperator}},
 		"GET agents": []agents.Agent{
@@ -253,6 +255,8 @@ func TestExitCodesAndAdvice(t *testing.T) {
 		{"vm create web", nil, nil, exitUsage, []string{"--image"}},
 		{"vm create web --image /nowhere", nil, nil, exitUsage, []string{"/nowhere"}},
 		{"vm create web --group g --memory 1000", nil, nil, exitUsage, []string{"whole megabytes"}},
+		{"vm create web --group g --nics 5", nil, nil, exitUsage, []string{"0 to 4"}},
+		{"vm create web --group g --nics 5", french, nil, exitUsage, []string{"0 à 4"}},
 		{"user set anne --role mayor", nil, nil, exitUsage, []string{"operator"}},
 		{"user set anne --role admin", nil, nil, exitUsage, []string{"no password"}},
 		{"agent create martin", nil, nil, exitUsage, []string{"--display"}},
@@ -324,11 +328,11 @@ func TestAnImageIsUploadedAndFollowed(t *testing.T) {
 	ended := now
 	w.reply["POST images"] = api.Job{ID: 7, VM: "web", Phase: api.PhaseCopy}
 	w.reply["GET jobs/7"] = api.Job{ID: 7, VM: "web", Phase: api.PhaseDone, Ended: &ended}
-	code, out, errs := w.do("", nil, "vm", "create", "web", "--image", file, "--memory", "2G", "--cpus", "2", "--size", "20G", "--stopped")
+	code, out, errs := w.do("", nil, "vm", "create", "web", "--image", file, "--memory", "2G", "--cpus", "2", "--size", "20G", "--nics", "3", "--stopped")
 	if code != exitOK || out != "VM web is created.\n" || !strings.Contains(errs, "copy…") {
 		t.Errorf("create: exit %d, %q, %q", code, out, errs)
 	}
-	if want := "POST images?cpus=2&memory_mb=2048&name=web&run=false&size_bytes=21474836480 an image"; w.asked[0] != want {
+	if want := "POST images?cpus=2&memory_mb=2048&name=web&nics=3&run=false&size_bytes=21474836480 an image"; w.asked[0] != want {
 		t.Errorf("asked %q; want %q", w.asked[0], want)
 	}
 	w.reply["GET jobs/7"] = api.Job{ID: 7, VM: "web", Phase: api.PhaseFailed, Error: "no space", Ended: &ended}
