@@ -30,6 +30,7 @@ var Image = []Wanted{
 	{Name: "qemu-utils", Libraries: true, Why: "qemu-img reads foreign disks"},
 	{Name: "seabios", Why: "BIOS of guests"},
 	{Name: "ovmf", Why: "UEFI of guests"},
+	{Name: "ipxe-qemu", Why: "guests' network cards, for a boot from the network"},
 	{Name: "e2fsprogs", Libraries: true, Why: "makes and checks the state partition"},
 	{Name: "logsave", Why: "e2fsprogs depends on it"},
 	{Name: "intel-microcode", Optional: true, Why: "corrections of processors"},

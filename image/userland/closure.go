@@ -28,6 +28,7 @@ var files = []string{
 	"usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd",
 	"usr/share/qemu/kvmvapic.bin", "usr/share/qemu/linuxboot.bin", "usr/share/qemu/linuxboot_dma.bin",
 	"usr/share/qemu/multiboot.bin", "usr/share/qemu/multiboot_dma.bin", "usr/share/qemu/pvh.bin",
+	"usr/lib/ipxe/qemu/efi-virtio.rom", // BIOS too, in one file
 	"usr/share/qemu/qboot.rom", "usr/share/qemu/bios-microvm.bin",
 }
 
