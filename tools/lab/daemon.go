@@ -18,7 +18,7 @@ import (
 
 // ask is one verb on its way to the daemon.
 type ask struct {
-	Verb  string        `json:"verb"` // kill, start, pause, resume, cut, heal, shape, plug, links, down
+	Verb  string        `json:"verb"` // kill, start, pause, resume, cut, heal, shape, plug, lan, links, down
 	Node  string        `json:"node,omitempty"`
 	Link  string        `json:"link,omitempty"`
 	Into  string        `json:"into,omitempty"`  // plug: the segment
@@ -31,6 +31,7 @@ type ask struct {
 type reply struct {
 	Error string      `json:"error,omitempty"`
 	Links []linkState `json:"links,omitempty"`
+	Lan   []lanCard   `json:"lan,omitempty"`
 }
 
 // linkState is one direction of a link that is not as it should be.
@@ -135,6 +136,13 @@ func (d *daemon) do(a ask, out *reply) error {
 			return errors.New("plug: machines that are processes have no cables; use lab up --mode vm")
 		}
 		return d.wiring.plug(a.Node, a.Link, a.Into)
+	case "lan":
+		if d.wiring == nil {
+			return errors.New("lan: machines that are processes have no cables; use lab up --mode vm")
+		}
+		var err error
+		out.Lan, err = d.wiring.lan()
+		return err
 	case "links":
 		out.Links = d.fabric.list()
 		return nil

@@ -6,6 +6,7 @@
 //	lab cut|heal LINK [--from NODE]                 silence a link, or one direction of it
 //	lab shape LINK [--from NODE] --delay D --loss F make it slow or lossy
 //	lab plug NODE PORT CABLE                        vm mode: a cable into a wrong port
+//	lab lan                                         vm mode: the cards that spoke on the lan, as JSON
 //	lab serial NODE, lab logs NODE [SERVICE]        what a machine says
 //	lab hints                                       what to open and try, once more
 //	lab down                                        stop everything; the state stays
@@ -21,6 +22,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -47,7 +49,7 @@ func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, plug, serial, logs, hints or down")
+		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, plug, lan, serial, logs, hints or down")
 	}
 	if len(args) > 2 && args[0] == "--dir" { // before the verb as well as after it
 		args = append([]string{args[2], args[0], args[1]}, args[3:]...)
@@ -107,6 +109,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return down(lab)
 	case "serial", "logs":
 		return show(lab, verb, words, out)
+	case "lan":
+		r, err := call(lab, ask{Verb: verb})
+		if err != nil {
+			return err
+		}
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		return e.Encode(r.Lan)
 	case "plug":
 		if len(words) != 3 {
 			return errors.New("plug what? A node, its port and a cable: lab plug b fibre1 lan")

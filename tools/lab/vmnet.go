@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"time"
 
@@ -24,6 +27,7 @@ var segmentMTU = map[string]int{"lan": 1500, "fibre1": 9000, "fibre2": 9000}
 type wiring struct {
 	segments map[string]*ether.Segment
 	ports    map[string]map[string]*ether.Port // by the card's own segment, and node
+	leases   func() (map[string]string, error) // what DHCP has given on the lan: addresses, and to whom
 }
 
 // wire lays the cables and brings the host onto the lan.
@@ -48,7 +52,7 @@ func wire(ctx context.Context, lab Lab, forwards map[string]string) (*wiring, er
 			if err != nil {
 				return nil, err
 			}
-			if err := joinHost(ctx, s.AddHost("host", own), forwards); err != nil {
+			if w.leases, err = joinHost(ctx, s.AddHost("host", own), forwards); err != nil {
 				return nil, err
 			}
 		}
@@ -56,19 +60,55 @@ func wire(ctx context.Context, lab Lab, forwards map[string]string) (*wiring, er
 	return w, nil
 }
 
-// joinHost gives the host a network stack on the lan.
-func joinHost(ctx context.Context, p *ether.Port, forwards map[string]string) error {
+// joinHost gives the host a network stack on the lan, and the lan a DHCP server, which
+// gives nobody else the addresses of the nodes, of the service and of the host.
+func joinHost(ctx context.Context, p *ether.Port, forwards map[string]string) (leases func() (map[string]string, error), err error) {
+	taken := map[string]string{vmService: vmMAC, vmHost: gatewayMAC}
+	for i := range names[:2] {
+		taken[vmNode(i)] = cardMAC(names[i], 0)
+	}
 	vn, err := virtualnetwork.New(&types.Configuration{
 		MTU: segmentMTU["lan"], Subnet: vmLan, GatewayIP: vmGateway, GatewayMacAddress: gatewayMAC,
 		GatewayVirtualIPs: []string{vmHost}, NAT: map[string]string{vmHost: "127.0.0.1"}, Forwards: forwards, Protocol: types.QemuProtocol,
+		DHCPStaticLeases: taken,
 	})
 	if err != nil {
-		return fmt.Errorf("host on the lan: %w", err)
+		return nil, fmt.Errorf("host on the lan: %w", err)
 	}
 	here, there := net.Pipe()
 	p.Attach(ctx, there)
 	go func() { _ = vn.AcceptQemu(ctx, here) }() // ends with the daemon
-	return nil
+	return func() (all map[string]string, err error) {
+		w := httptest.NewRecorder() // the library tells nobody but HTTP clients
+		vn.ServicesMux().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/leases", nil))
+		if err := json.NewDecoder(w.Body).Decode(&all); err != nil {
+			return nil, fmt.Errorf("leases of the lan: %w", err)
+		}
+		return all, nil
+	}, nil
+}
+
+// lanCard is a card on the lan of a lab of virtual machines.
+type lanCard struct {
+	ether.Sighting
+	Address string `json:"address,omitempty"` // that DHCP gave it
+}
+
+// lan lists the cards that spoke on the lan.
+func (w *wiring) lan() ([]lanCard, error) {
+	leases, err := w.leases()
+	if err != nil {
+		return nil, err
+	}
+	by := map[string]string{}
+	for address, mac := range leases {
+		by[mac] = address
+	}
+	list := []lanCard{}
+	for _, s := range w.segments["lan"].Seen() {
+		list = append(list, lanCard{s, by[s.MAC]})
+	}
+	return list, nil
 }
 
 // power silences a node on all its cables, or wakes it.

@@ -35,6 +35,9 @@ const (
 // vmDiskBytes is what a node's disk holds beside its store.
 const vmDiskBytes = 900 << 20
 
+// vmNode is a node's address on the lan.
+func vmNode(i int) string { return fmt.Sprintf("10.75.0.%d", i+1) }
+
 func vmAddr(net, host, port int) string { return fmt.Sprintf("10.75.%d.%d:%d", net, host, port) }
 
 // addVM plans one node of vm mode. What the host does not share with it, it does

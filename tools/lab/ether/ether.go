@@ -2,8 +2,8 @@
 // every frame to all its other ports, as a cable between two ports or an old hub
 // between more does.
 //
-// It remembers no addresses, so it adds nothing of its own to a switch of the
-// service address. A port is a unix socket that QEMU's stream network device
+// It sends by no addresses, so it adds nothing of its own to a switch of the
+// service address; which card spoke at which port it remembers for who looks. A port is a unix socket that QEMU's stream network device
 // connects to; what crosses it is, for each frame, its length as 32 bits,
 // big-endian, and the frame. A port can be cut in either direction, delayed and
 // made lossy; a cut is silent.
@@ -41,12 +41,14 @@ type Shape struct {
 
 // Segment joins ports.
 type Segment struct {
-	mu    sync.Mutex // guards ports and their shapes
-	ports map[*Port]bool
+	mu     sync.Mutex // guards ports and their shapes, and what was seen
+	ports  map[*Port]bool
+	seen   map[seenKey]Sighting
+	frames uint64
 }
 
 // NewSegment makes an empty one.
-func NewSegment() *Segment { return &Segment{ports: map[*Port]bool{}} }
+func NewSegment() *Segment { return &Segment{ports: map[*Port]bool{}, seen: map[seenKey]Sighting{}} }
 
 // Port is one socket of a segment.
 type Port struct {
@@ -192,6 +194,7 @@ func (p *Port) repeat(frame []byte) {
 	if p.off || !p.in.passes() || p.sender != nil && !sentBy(frame, p.sender) {
 		return
 	}
+	s.note(p, frame)
 	for to := range s.ports {
 		if to == p || to.off || !to.out.passes() {
 			continue
