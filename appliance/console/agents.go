@@ -124,14 +124,15 @@ func (r reader) agentRow(a agents.Agent) agentRow {
 
 // agentFault words why something was not done, and says which field is at fault.
 func (r reader) agentFault(what string, e *api.Error) (words, field string) {
+	about := "agent.fault." + e.Field
 	switch {
-	case e.Code == api.BadInput && e.Field != "":
-		return r.T("agent.fault." + e.Field), e.Field
+	case e.Code == api.BadInput && e.Field != "" && r.words.has(about):
+		return r.T(about), e.Field
 	case e.Code == api.BadInput && what == "renew":
 		return r.T("agent.fault.nothing"), ""
 	case e.Code == api.Refused && e.Field != "" && what == "new":
 		return r.T("agent.fault.new"), e.Field
-	case e.Code == api.Refused && e.Field != "":
+	case e.Code == api.Refused && (what == "renew" || what == "reopen") && e.Field != "":
 		return r.T("agent.fault." + what), ""
 	case e.Code == api.Refused:
 		return r.T("agent.fault.nogroup"), ""

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -239,7 +240,10 @@ func TestTheStreamDeliversAChangeAndEndsWithItsSession(t *testing.T) {
 		t.Fatalf("the stream ended without %q", want)
 	}
 	await("Tout va bien")
-	r.locked(func() { r.node.Members[2].Up = false })
+	r.locked(func() { // a copy: the console holds the other one
+		r.node.Members = slices.Clone(r.node.Members)
+		r.node.Members[2].Up = false
+	})
 	await("ne répond pas")
 	r.locked(func() { r.silent = true })
 	await("Données vieilles")
