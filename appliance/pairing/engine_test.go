@@ -398,6 +398,17 @@ func TestAMemberIsHeardWhereItIs(t *testing.T) {
 	if want := "[[fe80::2%eth0]:7100 10.0.0.2:7100] [10.0.0.2:7103 [fe80::2%eth0]:7103] 2"; got != want {
 		t.Errorf("heard %s; want %s", got, want)
 	}
+	// A link that has just come up: nobody is met at the address of a network of its own.
+	early := Beacon{Kind: cluster.KindNode, Port: 7100, Tag: "EE", Who: [8]byte{4}}
+	h.hear(early, netip.MustParseAddr("fded:6c75:93b6:ff01::1"), now)
+	if got := len(h.list()); got != 2 {
+		t.Errorf("%d are heard; one of them cannot be met", got)
+	}
+	h.hear(early, local, now)
+	h.hear(early, netip.MustParseAddr("fded:6c75:93b6:ff01::1"), now)
+	if got := fmt.Sprint(h.list()[2].Addresses); got != "[[fe80::2%eth0]:7100]" {
+		t.Errorf("it is met at %s", got)
+	}
 	for i := range 2 * maxHeard {
 		h.hear(Beacon{Kind: cluster.KindNode, Port: 1, Tag: "DD", Who: [8]byte{9, byte(i)}}, routed, now)
 	}

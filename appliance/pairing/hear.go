@@ -141,7 +141,7 @@ func (h *hearing) listen(c net.PacketConn) {
 }
 
 func (h *hearing) hear(b Beacon, from netip.Addr, now time.Time) {
-	if b.Who == h.self().Who {
+	if b.Who == h.self().Who || stranded(from) {
 		return
 	}
 	at := netip.AddrPortFrom(from, b.Port)
@@ -165,6 +165,11 @@ func (h *hearing) hear(b Beacon, from netip.Addr, now time.Time) {
 		slices.SortStableFunc(o.Addresses, func(x, y netip.AddrPort) int { return cmp.Compare(rank(b.Kind, x), rank(b.Kind, y)) })
 	}
 }
+
+// stranded tells an address that answers nobody: a member whose link has just come up
+// may not use its link-local one yet, and its beacon has that of a network of its own,
+// to which no other member has a way. The next beacon, a second later, has the right one.
+func stranded(a netip.Addr) bool { return a.Is6() && !a.IsLinkLocalUnicast() }
 
 // rank orders the addresses of a member: a node keeps its link-local ones for ever;
 // a witness must be found from both sites for years, so what is routed comes first.

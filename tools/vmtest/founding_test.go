@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,22 @@ func answer(t *testing.T, line *serial.Line, keys string, want ...string) string
 	return sees(t, line, want...)
 }
 
+// next presses keys that lead to the next question; a refusal ends the test at once,
+// with its words.
+func next(t *testing.T, line *serial.Line, keys, want string) {
+	t.Helper()
+	if err := line.Press(keys); err != nil {
+		t.Fatal(err)
+	}
+	screen, err := line.AwaitAny(within(t, seenBound), want, "Failed:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(screen, want) {
+		t.Fatalf("the answer is refused:\n%s", screen)
+	}
+}
+
 // Two blank machines and a witness of an empty folder become a pair that serves, by
 // what a person types on one serial line. The power of both nodes goes right after the
 // founding: the passwords are still there, and all goes on by itself.
@@ -115,8 +132,9 @@ func TestTwoBlankMachinesAreFounded(t *testing.T) {
 	}
 	sees(t, a, "(1/4)")
 	answer(t, a, "Beauval\r\r\r10.75.0.10\r\r", "(2/4)", twin[:2]+"...")
-	answer(t, a, twin+"\r\r", "(3/4)")
-	answer(t, a, witness+"\r10.75.0.253:"+port+"\r", "(4/4)", "Beauval")
+	next(t, a, twin+"\r\r", "(3/4)")
+	next(t, a, witness+"\r10.75.0.253:"+port+"\r", "(4/4)")
+	sees(t, a, "(4/4)", "Beauval")
 	begun := time.Now()
 	secrets := answer(t, a, "\x1b[B\r", "NOW, on paper", "API token")
 	t.Logf("from the last answer to the passwords: %.1f s\n%s", time.Since(begun).Seconds(), secrets)
