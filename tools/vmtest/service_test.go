@@ -42,6 +42,9 @@ func TestThePairInService(t *testing.T) {
 		{"both are dead and start in the opposite order", oppositeOrder},
 		{"the serving node sleeps for 30 seconds", sleeper},
 		{"the five things to try", fiveThings},
+		{"the kernel panics", kernelDies},
+		{"the state partition is full", stateFull},
+		{"a service fails again and again", serviceFails},
 		{"cables in wrong ports", wrongCables},
 		{"a clock whose battery is dead", wrongClock},
 	} {
