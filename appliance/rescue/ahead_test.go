@@ -168,3 +168,20 @@ func TestKeysBeforeAnAnswerBelongToTheNextQuestion(t *testing.T) {
 		}
 	}
 }
+
+// A founding that is given up begins at its first question, however fast somebody is.
+func TestAFoundingGivenUpBeginsAnew(t *testing.T) {
+	s := healthy()
+	blank(&s)
+	ready(&s)
+	m := model(English, s)
+	asks := press(m, "m2\r")
+	if len(asks) != 1 || asks[0].Ask == nil || asks[0].Ask.Do != operator.Cancel {
+		t.Fatalf("effects %+v", asks)
+	}
+	m.Done(Result{Effect: asks[0]})
+	press(m, "m\r")
+	if got := m.top().title(m); got != "Found the pair (1/4)" {
+		t.Errorf("the title is %q", got)
+	}
+}

@@ -302,6 +302,11 @@ func (m *Model) founded(e Effect, waited bool) {
 		m.goHome()
 		m.push(progressView{})
 	case operator.Cancel:
+		if p := m.pairing(); p != nil { // whoever begins anew at once begins at the beginning
+			now := *p
+			now.Act = pairing.Act{}
+			m.snap.Operator.Pairing = &now
+		}
 		m.goHome()
 		m.tell(false, "notice.cancelled")
 	case operator.Erase:
