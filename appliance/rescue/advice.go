@@ -80,6 +80,9 @@ func why(s *Snapshot) advice {
 	}
 	for _, order := range alarms {
 		if i := slices.IndexFunc(s.Pair.Alarms, func(a Alarm) bool { return a.Code == order.code }); i >= 0 {
+			if order.code == "store-silent" && s.Recovers != nil { // it is silent for a good reason
+				return advice{info, "what.recovers", "do.recovers", []any{*s.Recovers}}
+			}
 			return advice{order.level, "what." + order.code, "do." + order.code, []any{s.Pair.Alarms[i].Object}}
 		}
 	}

@@ -55,6 +55,7 @@ type Snapshot struct {
 	Watchdog Watchdog
 	Services []string  // that can be restarted, by name
 	Troubled []Service // that fail, or have failed just now
+	Recovers *int64    // MB that the block service has read of a store it recovers; nil: it does not
 	Logs     []string  // that can be read, by name
 	// Operator is what init says of a founding and of the network.
 	Operator    operator.State

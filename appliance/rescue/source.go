@@ -84,6 +84,9 @@ func (s *System) Snapshot(ctx context.Context) Snapshot {
 	}
 	list, _ := status.LoadServices(s.Dir.Services()) // by hand there is no init that says
 	for _, v := range list {
+		if mb, ok := v.Recovering(); ok {
+			out.Recovers = &mb
+		}
 		if v.Failing() {
 			out.Troubled = append(out.Troubled, Service{Name: v.Name, State: v.State, Down: v.Down(), Failures: v.Failures, Words: cmp.Or(v.Last, v.Said)})
 		}

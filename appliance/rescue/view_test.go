@@ -108,6 +108,11 @@ var states = map[string]func(*Snapshot){
 		s.Pair.Store.Failed = "write /dev/nvme0n1p4: input/output error"
 		alarm(s, "store-failed", "a")
 	},
+	"recovers": func(s *Snapshot) {
+		mb := int64(412)
+		s.Recovers, s.Pair.Store = &mb, nil
+		alarm(s, "store-silent", "a")
+	},
 	"on-trial": func(s *Snapshot) { s.Boot.Trial = &Trial{State: "on-trial", Cause: "store-silent"} },
 	"unproved": func(s *Snapshot) {
 		s.Boot.Trial = &Trial{State: "failed", Cause: "page-silent", Detail: "503"}

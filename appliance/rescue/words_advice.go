@@ -28,6 +28,8 @@ var advices = map[string][2]string{
 	"do.store-full":        {"Supprimez ce qui ne sert plus (console web), ou agrandissez le disque.", "Delete what is not needed (web console), or enlarge the disk."},
 	"what.twin-silent":     {"Le nœud %s ne répond plus. Celui-ci continue seul, sans filet.", "Node %s does not answer. This one goes on alone, without a net."},
 	"do.twin-silent":       {"Vérifiez l'alimentation et le réseau de l'autre site, puis rallumez-le. La remise à jour est automatique.", "Check power and network at the other site, then switch it on. It is brought up to date by itself."},
+	"what.recovers":        {"Le stockage de ce nœud relit son journal après un arrêt brutal : %d Mio lus.", "The store of this node reads its log after a sudden stop: %d MiB read."},
+	"do.recovers":          {"Rien : cela prend de quelques secondes à quelques minutes, selon le disque.", "Nothing: it takes some seconds to some minutes, depending on the disk."},
 	"what.store-silent":    {"Le service de stockage du nœud %s ne donne plus de nouvelles.", "The store of node %s gives no news."},
 	"do.store-silent":      {"Il est relancé tout seul. Si cela dure plus d'une minute, lisez le journal de block (menu).", "It is restarted by itself. If it lasts for over a minute, read the log of block (menu)."},
 	"what.vm-paused":       {"La machine « %s » est en pause sur une écriture.", "The machine “%s” is paused on a write."},

@@ -1,5 +1,7 @@
 package status
 
+import "fmt"
+
 // Service is a service of a node, as its init sees it.
 type Service struct {
 	Name     string `json:"name"`
@@ -17,6 +19,20 @@ func (s Service) Failing() bool {
 
 // Down reports whether it does not work now.
 func (s Service) Down() bool { return s.State != "ready" }
+
+// Recovers is what the block service says of itself while it reads its store after a
+// power cut; the number is how many MB it has read.
+const Recovers = "recovers its store: %d MB read"
+
+// Recovering is how many MB the service has read of a store that it recovers; false if
+// it does nothing of the kind.
+func (s Service) Recovering() (mb int64, ok bool) {
+	if s.State != "starting" {
+		return 0, false
+	}
+	n, err := fmt.Sscanf(s.Said, Recovers, &mb)
+	return mb, err == nil && n == 1
+}
 
 const maxServices = 32
 

@@ -11,6 +11,7 @@ import (
 
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/socket"
+	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/block/frame"
 	"beffroi.dev/pkg/block/mirror"
 	"beffroi.dev/pkg/block/nbd"
@@ -62,9 +63,16 @@ func Timing(t lease.Timing) mirror.Timing {
 	}
 }
 
-// Run runs the block service until ctx ends. ready is called when the volumes
-// can be served.
-func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, sockets *socket.Set, ready func(), log *slog.Logger) error {
+// Parent is who started the service.
+type Parent struct {
+	Ready func() // the volumes can be served
+	// Busy is called while the store recovers, not often: that takes as long as it
+	// takes, and whoever waits is told how far it is.
+	Busy func(status string)
+}
+
+// Run runs the block service until ctx ends.
+func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, sockets *socket.Set, parent Parent, log *slog.Logger) error {
 	dev, err := openDevice(dir, n)
 	if err != nil {
 		return err
@@ -83,7 +91,7 @@ func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, so
 		return errors.New("the witness has no block service")
 	}
 	s := &Service{dir: dir, node: n, ctl: ctl, log: log, begun: time.Now()}
-	cfg := volume.Config{Pair: n.Pair, Self: n.Self, Peer: twin.ID, Timing: Timing(timing)}
+	cfg := volume.Config{Pair: n.Pair, Self: n.Self, Peer: twin.ID, Timing: Timing(timing), Recovering: recovering(parent.Busy)}
 	if s.engine, err = volume.Open(ctx, cfg, dev, clock.System{}, s.vote, log); err != nil {
 		return err
 	}
@@ -101,7 +109,21 @@ func Run(ctx context.Context, dir config.Dir, n *config.Node, ctl Controller, so
 	if s.nbd, err = nbd.NewServer(nbd.Config{}, exports{s}, log); err != nil {
 		return err
 	}
-	return s.serve(ctx, sockets, ready)
+	return s.serve(ctx, sockets, parent.Ready)
+}
+
+// tellEvery is the time between two words about a recovery.
+const tellEvery = time.Second
+
+// recovering tells the parent how far it is, from time to time.
+func recovering(busy func(string)) func(bytes int64) {
+	var told time.Time
+	return func(bytes int64) {
+		if time.Since(told) >= tellEvery {
+			told = time.Now()
+			busy(fmt.Sprintf(status.Recovers, bytes>>20))
+		}
+	}
 }
 
 func (s *Service) serve(ctx context.Context, sockets *socket.Set, ready func()) error {

@@ -10,5 +10,5 @@ import (
 
 func runBlock(e *environment) error {
 	debug.SetGCPercent(volume.GCPercent)
-	return store.Run(e.ctx, e.dir, e.node, control.NewClient(e.dir.Socket("node")), e.sockets, e.ready, e.log)
+	return store.Run(e.ctx, e.dir, e.node, control.NewClient(e.dir.Socket("node")), e.sockets, store.Parent{Ready: e.ready, Busy: e.busy}, e.log)
 }

@@ -32,6 +32,10 @@ const (
 	exitUsage   = 2
 )
 
+// startStep is how long a start that said that it makes progress may take to say so
+// again.
+const startStep = 30 * time.Second
+
 // stopBound is how long the watchdog's goroutine may take to end.
 const stopBound = time.Second
 
@@ -46,8 +50,14 @@ type environment struct {
 	has     func(command string) bool // of this program
 }
 
-// ready tells the parent.
-func (e *environment) ready() { e.notify(daemon.SdNotifyReady) }
+// ready tells the parent; what the start was at is over.
+func (e *environment) ready() { e.notify(daemon.SdNotifyReady + "\nSTATUS=") }
+
+// busy tells the parent that the start takes longer, and what it is at. A stock systemd
+// takes the time as it is said, from now on.
+func (e *environment) busy(status string) {
+	e.notify(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d\nSTATUS=%s", startStep.Microseconds(), status))
+}
 
 func (e *environment) notify(what string) {
 	if _, err := daemon.SdNotify(false, what); err != nil {

@@ -74,7 +74,7 @@ type solo struct {
 }
 
 func openSolo(t testing.TB, dev disk.Device) (*solo, error) {
-	l, rec, err := seglog.Open(dev, soloPair)
+	l, rec, err := seglog.Open(dev, soloPair, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -16,15 +16,20 @@ import (
 // frames after it through Replay.
 type Recovery struct {
 	State  []byte // of the checkpoint in force; empty for a new store
-	dev    disk.Device
+	dev    *reader
 	log    *Log
 	firsts map[uint64]uint64 // LSN of the first frame of a segment -> segment
 }
 
+// Progress is told how many bytes recovery has read in all, after each read. It must
+// not block.
+type Progress func(bytes int64)
+
 // Open opens the store on dev, which must belong to pair. The caller restores
 // State, calls Hold for what it needs, and then Replay; only then may the log
-// be used.
-func Open(dev disk.Device, pair ident.UUID) (*Log, *Recovery, error) {
+// be used. How long both take depends on the disk and on what was written since the
+// last checkpoint, so who waits for them wants progress, which may be nil.
+func Open(dev disk.Device, pair ident.UUID, progress Progress) (*Log, *Recovery, error) {
 	s, err := readSuperblock(dev)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open store: %w", err)
@@ -33,7 +38,7 @@ func Open(dev disk.Device, pair ident.UUID) (*Log, *Recovery, error) {
 		return nil, nil, fmt.Errorf("open store: %w: %v, ours is %v", ErrForeign, s.id.Pair, pair)
 	}
 	l := &Log{super: s, segments: make([]segment, s.segments), next: s.from, from: s.from}
-	r := &Recovery{dev: dev, log: l, firsts: map[uint64]uint64{}}
+	r := &Recovery{dev: &reader{dev: dev, progress: progress}, log: l, firsts: map[uint64]uint64{}}
 	if s.length > 0 {
 		if r.State, err = readSlot(dev, s); err != nil {
 			return nil, nil, fmt.Errorf("open store: %w", err)
@@ -62,7 +67,7 @@ func readSlot(dev disk.Device, s superblock) ([]byte, error) {
 func (r *Recovery) scanFirsts() error {
 	buf := disk.Aligned(disk.BlockSize)
 	for i := range r.log.super.segments {
-		if _, err := r.dev.ReadAt(buf, r.offset(i, 0)); err != nil {
+		if err := r.dev.exactly(buf, r.offset(i, 0)); err != nil {
 			return fmt.Errorf("read segment %d: %w", i, err)
 		}
 		h, err := frame.ParseHeader(buf)
@@ -133,21 +138,24 @@ func (r *Recovery) frameAt(p Position) (h frame.Header, records []*frame.Record,
 	if room == 0 {
 		return h, nil, false, nil
 	}
-	buf := disk.Aligned(disk.BlockSize)
-	if _, err := r.dev.ReadAt(buf, r.offset(p.Segment, p.Block)); err != nil {
+	off, end := r.offset(p.Segment, p.Block), r.offset(p.Segment+1, 0)
+	head, err := r.dev.ahead(off, disk.BlockSize, end)
+	if err != nil {
 		return h, nil, false, err
 	}
-	h, err = frame.ParseHeader(buf)
+	h, err = frame.ParseHeader(head)
 	if errors.Is(err, frame.ErrVersion) {
 		return h, nil, false, err
 	}
 	if err != nil || h.Salt != r.log.super.salt || h.LSN != p.LSN || h.Prev != p.Prev || uint64(h.Blocks()) > room {
 		return h, nil, false, nil
 	}
-	buf = disk.Aligned(int64(h.Blocks()) * disk.BlockSize)
-	if _, err := r.dev.ReadAt(buf, r.offset(p.Segment, p.Block)); err != nil {
+	whole, err := r.dev.ahead(off, int64(h.Blocks())*disk.BlockSize, end)
+	if err != nil {
 		return h, nil, false, err
 	}
+	buf := disk.Aligned(int64(len(whole)))
+	copy(buf, whole) // records alias it
 	at := r.log.super.start + p.Segment*r.log.super.segment + p.Block
 	h, records, err = frame.Parse(buf, at)
 	if err != nil {
@@ -166,7 +174,7 @@ func (r *Recovery) checkEnd() error {
 		}
 	}
 	buf := disk.Aligned(int64(l.super.segment-l.next.Block) * disk.BlockSize)
-	if _, err := r.dev.ReadAt(buf, r.offset(l.next.Segment, l.next.Block)); err != nil {
+	if err := r.dev.exactly(buf, r.offset(l.next.Segment, l.next.Block)); err != nil {
 		return fmt.Errorf("read the end of the log: %w", err)
 	}
 	for ; len(buf) >= disk.BlockSize; buf = buf[disk.BlockSize:] {

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"beffroi.dev/pkg/block/frame"
@@ -33,7 +34,7 @@ func formatted(t *testing.T) *simdisk.Disk {
 // open recovers a store and returns the records of its log.
 func open(t *testing.T, d disk.Device) (*seglog.Log, []*frame.Record) {
 	t.Helper()
-	l, rec, err := seglog.Open(d, pair)
+	l, rec, err := seglog.Open(d, pair, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +108,74 @@ func TestTheLogIsReadBackInOrder(t *testing.T) {
 	}
 }
 
+// device counts reads, and has a bad block.
+type device struct {
+	disk.Device
+	reads int
+	bad   int64 // 0: none
+}
+
+var errBad = errors.New("bad block")
+
+func (d *device) ReadAt(b []byte, off int64) (int, error) {
+	d.reads++
+	if d.bad > 0 && off <= d.bad && d.bad < off+int64(len(b)) {
+		return 0, errBad
+	}
+	return d.Device.ReadAt(b, off)
+}
+
+func TestRecoveryReadsManyFramesAtATimeAndSaysHowFarItIs(t *testing.T) {
+	const frames = 500
+	d := &device{Device: formatted(t)}
+	l, _ := open(t, d.Device)
+	for i := range frames {
+		l.Append(write(ident.Seq(i + 1)))
+		flush(t, l, d.Device)
+	}
+	var told []int64
+	_, rec, err := seglog.Open(d, pair, func(bytes int64) { told = append(told, bytes) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, found := d.reads, 0
+	if err := rec.Replay(func(_ seglog.Position, r []*frame.Record) error { found += len(r); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if found != frames || d.reads-opened > 12 { // some 4 MB
+		t.Errorf("%d records of %d frames in %d reads", found, frames, d.reads-opened)
+	}
+	if len(told) < 2 || !slices.IsSorted(told) || told[len(told)-1] < frames*2*disk.BlockSize {
+		t.Errorf("told of %v bytes", told)
+	}
+}
+
+// A block that cannot be read hurts whoever needs it, and no frame before it.
+func TestReadingAheadMeetsABadBlock(t *testing.T) {
+	d := &device{Device: formatted(t)}
+	l, _ := open(t, d.Device)
+	var ends []int64
+	for i := range 20 {
+		l.Append(write(ident.Seq(i + 1)))
+		w := l.Next()
+		if _, err := d.WriteAt(w.Buf, w.Off); err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, w.Off)
+		l.Done()
+	}
+	d.bad = ends[10]
+	_, rec, err := seglog.Open(d, pair, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	err = rec.Replay(func(_ seglog.Position, r []*frame.Record) error { found += len(r); return nil })
+	if !errors.Is(err, errBad) || found != 10 {
+		t.Errorf("%d records, %v; want 10, then the bad block", found, err)
+	}
+}
+
 func TestStoresThatAreNotOursAreRefusedAndLeftUntouched(t *testing.T) {
 	superblock := func(d *simdisk.Disk, change func(b []byte)) {
 		b := make([]byte, 2*disk.BlockSize)
@@ -142,7 +211,7 @@ func TestStoresThatAreNotOursAreRefusedAndLeftUntouched(t *testing.T) {
 			tc.spoil(d)
 			before := make([]byte, 1<<20)
 			_, _ = d.ReadAt(before, 0)
-			if _, _, err := seglog.Open(d, pair); !errors.Is(err, tc.want) {
+			if _, _, err := seglog.Open(d, pair, nil); !errors.Is(err, tc.want) {
 				t.Errorf("Open = %v; want %v", err, tc.want)
 			}
 			if tc.want != seglog.ErrBlank {
@@ -197,7 +266,7 @@ func TestSegmentsComeBackWhenNobodyNeedsThem(t *testing.T) {
 	}
 	// After a restart the log goes on from the checkpoint, and old laps stay dead.
 	_ = d.Sync()
-	_, rec, err := seglog.Open(d, pair)
+	_, rec, err := seglog.Open(d, pair, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

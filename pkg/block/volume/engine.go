@@ -39,6 +39,8 @@ type Config struct {
 	Self, Peer ident.Node
 	Timing     mirror.Timing
 	SaveEvery  uint64 // frames between checkpoints; 0 takes the default
+	// Recovering is told how far Open is; may be nil.
+	Recovering seglog.Progress
 }
 
 // Validate reports every fault at once.
@@ -99,7 +101,7 @@ func Open(ctx context.Context, cfg Config, dev disk.Device, clk clock.Clock, vot
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("engine configuration: %w", err)
 	}
-	l, rec, err := seglog.Open(dev, cfg.Pair)
+	l, rec, err := seglog.Open(dev, cfg.Pair, cfg.Recovering)
 	if err != nil {
 		return nil, err
 	}

@@ -17,8 +17,9 @@
 // and does what they say to real processes.
 //
 // A service is told of its parent by the sd_notify protocol (READY, STOPPING,
-// STATUS, WATCHDOG over a datagram socket), so that it runs as well under a stock
-// systemd, or by hand. It is asked to stop with SIGTERM, in the reverse of the
+// STATUS, WATCHDOG, EXTEND_TIMEOUT_USEC over a datagram socket), so that it runs as well
+// under a stock systemd, or by hand. One whose start takes long, as a store's recovery
+// does, is not too late while it says that it gets on. It is asked to stop with SIGTERM, in the reverse of the
 // order of starting, and killed when it takes too long. It is started again
 // however often it fails, with pauses that grow to a bound: a node has nobody
 // who would press a button. When the parent dies, by whatever signal, the kernel

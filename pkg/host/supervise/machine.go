@@ -31,6 +31,7 @@ const (
 	Stop             // it is not wanted any more
 	SaidReady        // READY=1
 	SaidAlive        // WATCHDOG=1
+	SaidBusy         // EXTEND_TIMEOUT_USEC: its start makes progress
 	SaidEnding       // STOPPING=1: it stops by itself and pings no more
 	Exited           // its process ended, or could not be started
 )
@@ -48,7 +49,7 @@ const (
 
 // Limits are the times of a service's life.
 type Limits struct {
-	Ready    time.Duration // from its start to READY=1
+	Ready    time.Duration // from its start to READY=1, or from one sign of progress to the next
 	Watchdog time.Duration // between two WATCHDOG=1; 0: not watched
 	Stop     time.Duration // from SIGTERM to SIGKILL
 	PauseMin time.Duration // before it is started again the first time
@@ -118,6 +119,10 @@ func (m *Machine) Step(now clock.Instant, e Event) Action {
 	case SaidAlive:
 		if m.state == Ready {
 			m.watch(now)
+		}
+	case SaidBusy:
+		if m.state == Starting {
+			m.wait(now, m.limits.Ready)
 		}
 	case SaidEnding:
 		if m.state == Ready {

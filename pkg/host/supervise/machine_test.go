@@ -27,6 +27,11 @@ func TestTheLifeOfAService(t *testing.T) {
 			{850, Stop, Terminate, Stopping}, {900, SaidEnding, Nothing, Stopping}, {950, Exited, Nothing, Stopped}, {9000, Tick, Nothing, Stopped}}},
 		{"never ready", []step{
 			{0, Start, Spawn, Starting}, {999, Tick, Nothing, Starting}, {1000, Tick, Kill, Failed}, {1010, Exited, Nothing, BackOff}, {1110, Tick, Spawn, Starting}}},
+		{"long at its start, and says that it gets on", []step{
+			{0, Start, Spawn, Starting}, {900, SaidBusy, Nothing, Starting}, {1899, Tick, Nothing, Starting}, {1899, SaidBusy, Nothing, Starting}, {2898, Tick, Nothing, Starting},
+			{2899, Tick, Kill, Failed}, {2900, SaidBusy, Nothing, Failed}, {2910, Exited, Nothing, BackOff}}},
+		{"busy after its start gives no time", []step{
+			{0, Start, Spawn, Starting}, {0, SaidReady, Nothing, Ready}, {400, SaidBusy, Nothing, Ready}, {500, Tick, Kill, Failed}}},
 		{"crashes with growing pauses, to a bound", []step{
 			{0, Start, Spawn, Starting}, {0, Exited, Nothing, BackOff}, {99, Tick, Nothing, BackOff}, {100, Tick, Spawn, Starting},
 			{100, Exited, Nothing, BackOff}, {299, Tick, Nothing, BackOff}, {300, Tick, Spawn, Starting},

@@ -88,7 +88,7 @@ func credentials(oob []byte) *unix.Ucred {
 type notice struct {
 	pid    int
 	events []Event
-	status string
+	status *string // nil: it said nothing of it
 }
 
 // parseNotice reads KEY=VALUE lines; keys that mean nothing here are skipped.
@@ -101,10 +101,13 @@ func parseNotice(d Datagram) notice {
 			n.events = append(n.events, SaidReady)
 		case line == "WATCHDOG=1":
 			n.events = append(n.events, SaidAlive)
+		case strings.HasPrefix(line, "EXTEND_TIMEOUT_USEC="): // how long is ours to say
+			n.events = append(n.events, SaidBusy)
 		case line == "STOPPING=1":
 			n.events = append(n.events, SaidEnding)
 		case strings.HasPrefix(line, "STATUS="):
-			n.status = strings.ToValidUTF8(strings.TrimPrefix(line, "STATUS="), "?")
+			status := strings.ToValidUTF8(strings.TrimPrefix(line, "STATUS="), "?")
+			n.status = &status
 		}
 	}
 	return n

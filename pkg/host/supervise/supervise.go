@@ -391,8 +391,8 @@ func (s *Supervisor) noticed(n notice) {
 		if c.cmd == nil || c.cmd.Process.Pid != n.pid {
 			continue
 		}
-		if n.status != "" {
-			c.said = n.status
+		if n.status != nil {
+			c.said = *n.status
 		}
 		for _, e := range n.events {
 			s.step(c, e)

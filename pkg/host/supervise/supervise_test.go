@@ -73,6 +73,13 @@ func play(part string) {
 		}
 		say(fmt.Sprintf("READY=1\nSTATUS=%d", cmd.Process.Pid))
 		time.Sleep(time.Minute)
+	case "busy":
+		for range 20 {
+			say("EXTEND_TIMEOUT_USEC=1\nSTATUS=recovers")
+			time.Sleep(50 * time.Millisecond)
+		}
+		say("READY=1\nSTATUS=")
+		time.Sleep(time.Minute)
 	case "silent", "mute":
 		if part == "mute" {
 			say("READY=1")
@@ -194,6 +201,18 @@ func TestAServiceThatFailsIsStartedAgainHoweverOften(t *testing.T) {
 			want := map[string]string{"crash": "playing crash", "silent": "it was not ready within 300ms: playing silent", "mute": "it gave no sign of life for 300ms: playing mute"}[part]
 			r.await("three failures, and why", func(s []supervise.Status) bool { return s[0].Failures >= 3 && s[0].Last == want })
 		})
+	}
+}
+
+func TestAServiceWhoseStartIsLongIsLeftAloneWhileItGetsOn(t *testing.T) {
+	r := start(t, func(c *supervise.Config) { c.Services[0].Limits.Ready = 500 * time.Millisecond }, "busy") // its start takes a second
+	st := r.await("what it is at", func(s []supervise.Status) bool { return s[0].Said == "recovers" })
+	if st[0].State != supervise.Starting {
+		t.Errorf("it is %s", st[0].State)
+	}
+	st = r.await("ready", func(s []supervise.Status) bool { return s[0].State == supervise.Ready })
+	if st[0].Failures != 0 || st[0].Said != "" {
+		t.Errorf("%+v; want no failure, and nothing more said", st[0])
 	}
 }
 

@@ -123,7 +123,7 @@ func (w *World) sameCopies() error {
 // trail lists what the log of a node says about one block since its last
 // checkpoint, for the report of a failure.
 func (n *node) trail(group ident.Group, v ident.Volume, lba uint64) string {
-	l, rec, err := seglog.Open(n.disk, n.w.pair)
+	l, rec, err := seglog.Open(n.disk, n.w.pair, nil)
 	if err != nil {
 		return err.Error()
 	}

@@ -81,7 +81,7 @@ func (n *node) start() {
 	n.voter.start()
 	if n.data() {
 		n.disk.Repair() // a new life gets a disk that works, whatever ended the old one
-		l, rec, err := seglog.Open(n.disk, n.w.pair)
+		l, rec, err := seglog.Open(n.disk, n.w.pair, nil)
 		if err == nil {
 			cfg := mirror.Config{Self: n.id, Peer: n.peer(), Timing: timing(), SaveEvery: 200}
 			n.core, err = mirror.Open(cfg, l, rec, n.clk.Now(), n.log)
