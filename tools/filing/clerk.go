@@ -22,6 +22,7 @@ import (
 type Clerk struct {
 	base, name, password, secret string
 	client                       *http.Client
+	read                         map[int]string // of the list, until now
 }
 
 // Enrol makes an account of an agent, as an operator does, and returns the secret for
@@ -35,7 +36,7 @@ func Hire(ctx context.Context, base string, enrol Enrol) (*Clerk, error) {
 		return nil, err
 	}
 	c := &Clerk{
-		base: base, password: rand.Text(),
+		base: base, password: rand.Text(), read: map[int]string{},
 		client: &http.Client{
 			Jar: jar, Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -86,32 +87,37 @@ var (
 	later  = regexp.MustCompile(`rel="next" href="/agent\?[^"]*page=(\d+)"`)
 )
 
-// List reads the whole list: the text of each report, by its number. New ones come
-// first and push the others back, so that one may be seen on two pages; none is
-// missed that was there before.
-func (c *Clerk) List(ctx context.Context) (map[int]string, error) {
-	all := map[int]string{}
+// list reads the list as far as she does not know it: the text of each report, by its
+// number. New ones come first and push the others back, so that one may be seen on two
+// pages; none is missed that was there before.
+func (c *Clerk) list(ctx context.Context) error {
 	for page := 0; page >= 0; {
 		var body string
 		if err := Patiently(ctx, func() (err error) {
 			body, err = c.page(ctx, page)
 			return err
 		}); err != nil {
-			return nil, err
+			return err
 		}
+		fresh := false
 		for _, m := range listed.FindAllStringSubmatch(body, -1) {
 			id, err := strconv.Atoi(m[1])
 			if err != nil {
-				return nil, fmt.Errorf("number of a report: %w", err)
+				return fmt.Errorf("number of a report: %w", err)
 			}
-			all[id] = html.UnescapeString(m[2])
+			text := html.UnescapeString(m[2])
+			if before, known := c.read[id]; known && before != text {
+				return fmt.Errorf("report number %d is now %q, it was %q", id, text, before)
+			} else if !known {
+				c.read[id], fresh = text, true
+			}
 		}
 		page = -1
-		if m := later.FindStringSubmatch(body); m != nil {
+		if m := later.FindStringSubmatch(body); m != nil && fresh {
 			page, _ = strconv.Atoi(m[1]) // digits
 		}
 	}
-	return all, nil
+	return nil
 }
 
 func (c *Clerk) page(ctx context.Context, page int) (string, error) {
@@ -141,13 +147,16 @@ func Once(list map[int]string, reports []Report) error {
 	return errors.Join(errs...)
 }
 
-// Audit has the clerk read the whole list and holds it against what was acknowledged;
-// it returns how many reports the town has.
+// Audit has the clerk read what is new in the list, all of it at the first time, and
+// holds everything that she has read against what was acknowledged; it returns how many
+// reports the town has.
 func (c *Clerk) Audit(ctx context.Context, f *Filer) (int, error) {
 	reports := f.Taken() // before the list: what comes after may be missing in it
-	list, err := c.List(ctx)
-	if err != nil {
+	if err := c.list(ctx); err != nil {
 		return 0, err
 	}
-	return len(list), Once(list, reports)
+	return len(c.read), Once(c.read, reports)
 }
+
+// Forget makes the next audit one of the whole list.
+func (c *Clerk) Forget() { clear(c.read) }

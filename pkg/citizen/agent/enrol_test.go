@@ -283,7 +283,7 @@ func TestAVolumeOfAnEarlierReleaseKeepsItsAgents(t *testing.T) {
 	}
 	at := r.clk.Wall()
 	err := r.st.Write(t.Context(), "go back", func(ctx context.Context, tx *store.Tx) error {
-		_, err := tx.ExecContext(ctx, `ALTER TABLE agent DROP COLUMN login_at; ALTER TABLE agent DROP COLUMN closed_at; PRAGMA user_version = 1`)
+		_, err := tx.ExecContext(ctx, `ALTER TABLE agent DROP COLUMN login_at; ALTER TABLE agent DROP COLUMN closed_at; DROP INDEX casefile_by_work; PRAGMA user_version = 1`)
 		return err
 	})
 	if err != nil {

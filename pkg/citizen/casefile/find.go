@@ -136,6 +136,15 @@ func (f Filter) where() (string, []any) {
 	return strings.Join(terms, " AND "), args
 }
 
+// listOrder is the order of the list, which has an index (store/schema/0003).
+const listOrder = `CASE state WHEN 'filed' THEN 0 WHEN 'reopened' THEN 0 WHEN 'answered' THEN 1 ELSE 2 END, filed_at DESC, id DESC`
+
+// pageQuery reads the lines of a page.
+func pageQuery(where string) string {
+	return `SELECT id, slug, category, state, filed_at, coalesce(answers ->> 'lieu', ''), coalesce(answers ->> 'description', ''),
+		(SELECT count(*) FROM case_file WHERE casefile = id) FROM casefile WHERE ` + where + ` ORDER BY ` + listOrder + ` LIMIT ? OFFSET ?`
+}
+
 // List returns a page of cases: what waits for an agent first, new before old.
 func (b *Book) List(ctx context.Context, f Filter) (List, error) {
 	l := List{Counts: map[State]int{}}
@@ -148,10 +157,7 @@ func (b *Book) List(ctx context.Context, f Filter) (List, error) {
 			if err := l.count(ctx, tx); err != nil {
 				return err
 			}
-			rows, err := tx.QueryContext(ctx, `SELECT id, slug, category, state, filed_at, coalesce(answers ->> 'lieu', ''), coalesce(answers ->> 'description', ''),
-				(SELECT count(*) FROM case_file WHERE casefile = id) FROM casefile WHERE `+where+`
-				ORDER BY CASE state WHEN 'filed' THEN 0 WHEN 'reopened' THEN 0 WHEN 'answered' THEN 1 ELSE 2 END, filed_at DESC, id DESC LIMIT ? OFFSET ?`,
-				append(args, PageSize, max(0, f.Page)*PageSize)...)
+			rows, err := tx.QueryContext(ctx, pageQuery(where), append(args, PageSize, max(0, f.Page)*PageSize)...)
 			if err != nil {
 				return err
 			}

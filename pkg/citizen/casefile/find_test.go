@@ -1,11 +1,14 @@
 package casefile_test
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"beffroi.dev/pkg/citizen/casefile"
+	"beffroi.dev/pkg/citizen/store"
 )
 
 func TestAgentsFindCases(t *testing.T) {
@@ -48,6 +51,36 @@ func TestAgentsFindCases(t *testing.T) {
 		}
 		if fmt.Sprint(got) != fmt.Sprint(tc.want) {
 			t.Errorf("%s: got %v; want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// A page of the list costs the same however many cases there are: none is sorted.
+func TestAPageOfTheListSortsNothing(t *testing.T) {
+	r := newRig(t)
+	for _, f := range []casefile.Filter{{}, {Words: "rue"}, {Category: "eau"}} {
+		query, args := casefile.PageQuery(f)
+		var plan strings.Builder
+		if err := r.st.Read(t.Context(), "explain", func(ctx context.Context, tx *store.Tx) error {
+			rows, err := tx.QueryContext(ctx, "EXPLAIN QUERY PLAN "+query, args...)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var id, parent, unused int
+				var detail string
+				if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+					return err
+				}
+				plan.WriteString(detail + "\n")
+			}
+			return rows.Err()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(plan.String(), "casefile_by_work") || strings.Contains(plan.String(), "TEMP B-TREE") {
+			t.Errorf("%+v:\n%s", f, plan.String())
 		}
 	}
 }
