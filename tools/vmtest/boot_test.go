@@ -31,7 +31,7 @@ func TestThePairBootsAndOutlivesANode(t *testing.T) {
 	heir := rig.Twin(victim)
 	killed := time.Now()
 	do(t, p, "kill", victim)
-	f.goOn(t, killed)
+	f.goOn(t, time.Now())
 	wait := filing.LongestGap(f.Taken(), killed)
 	t.Logf("%s, which served, lost its power; longest wait of a filing %.2f s (profile emulated); %d reports are there", victim, wait.Seconds(), f.readBack(t))
 

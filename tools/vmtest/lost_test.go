@@ -42,7 +42,7 @@ func (s *service) lose(t *testing.T, node string) time.Duration {
 	t.Helper()
 	killed := time.Now()
 	do(t, s.Pair, "kill", node)
-	s.goOn(t, killed)
+	s.goOn(t, time.Now()) // not before: until it is dead it may acknowledge
 	return filing.LongestGap(s.Taken(), killed)
 }
 

@@ -45,6 +45,7 @@ func Collect(from, to string, now time.Time) (Death, error) {
 		return d, fmt.Errorf("what the last kernel left: %w", err)
 	}
 	var faults []error
+	best := len(ends) // a death is told in several records, most of which name no end
 	for i, e := range entries {
 		if i == Keep {
 			break // the others follow at the next boot
@@ -58,8 +59,8 @@ func Collect(from, to string, now time.Time) (Death, error) {
 			continue
 		}
 		d.Records++
-		if w, named := words(b); named || d.Words == "" {
-			d.Words = w
+		if w, rank := words(b); rank < best || d.Words == "" {
+			d.Words, best = w, rank
 		}
 	}
 	if err := errors.Join(append(faults, bound(to))...); err != nil {
@@ -106,11 +107,12 @@ func bound(folder string) error {
 	return errors.Join(faults...)
 }
 
-// ends are how the kernel names its end, the plainest first.
-var ends = []string{"Kernel panic", "BUG:", "Oops", "watchdog:", "Out of memory"}
+// ends are how the kernel names its end, the plainest first. (A lockup is a BUG; what the
+// kernel says of its watchdogs at each start is none.)
+var ends = []string{"Kernel panic", "BUG:", "Oops", "Out of memory"}
 
-// words finds the line that names the end.
-func words(b []byte) (line string, named bool) {
+// words finds the line that names the end, and how plainly: len(ends) is not at all.
+func words(b []byte) (line string, rank int) {
 	var last string
 	found := make([]string, len(ends))
 	s := bufio.NewScanner(bytes.NewReader(b))
@@ -127,12 +129,12 @@ func words(b []byte) (line string, named bool) {
 			}
 		}
 	}
-	for _, f := range found {
+	for i, f := range found {
 		if f != "" {
-			return clip(f), true
+			return clip(f), i
 		}
 	}
-	return clip(last), false
+	return clip(last), len(ends)
 }
 
 func printable(s string) string {

@@ -27,9 +27,11 @@ func TestWhatAKernelLeftIsMovedAndTold(t *testing.T) {
 	leave(t, from, map[string]string{
 		"dmesg-efi-1": "Panic#2 Part1\n<6>[   12.0] eth0: up\n<0>[   14.2] Kernel panic - not syncing: softlockup: hung tasks\x1b[2J\n<4>[ 14.3] Call Trace:\n",
 		"dmesg-efi-2": "<6>[ 1.0] something before\n",
+		"dmesg-efi-3": "<4>[ 0.5] watchdog: Perf NMI watchdog permanently disabled\n",
+		"dmesg-efi-4": "<1>[ 14.1] BUG: soft lockup\n",
 	})
 	d, err := pstore.Collect(from, to, now)
-	if err != nil || d.Records != 2 || d.Words != "Kernel panic - not syncing: softlockup: hung tasks [2J" {
+	if err != nil || d.Records != 4 || d.Words != "Kernel panic - not syncing: softlockup: hung tasks [2J" {
 		t.Errorf("Collect = %+v, %v", d, err)
 	}
 	if left, _ := os.ReadDir(from); len(left) != 0 {
