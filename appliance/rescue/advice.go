@@ -31,8 +31,8 @@ var alarms = []struct {
 	code  string
 	level level
 }{
-	{"store-failed", urgent}, {"store-full", urgent}, {"twin-silent", urgent}, {"store-silent", urgent},
-	{"cable-identity", urgent}, {"cable-on-lan", urgent}, {"cable-loop", urgent}, {"cable-foreign", urgent},
+	{"cable-identity", urgent}, {"store-failed", urgent}, {"store-full", urgent}, {"twin-silent", urgent}, {"store-silent", urgent},
+	{"cable-on-lan", urgent}, {"cable-loop", urgent}, {"cable-foreign", urgent},
 	{"state-full", urgent}, {"service-failing", urgent},
 	{"vm-paused", urgent}, {"vm-failed", urgent}, {"resync", info}, {"solo", warning},
 	{"cable-no-card", warning}, {"cable-crossed", warning}, {"cable-wrong-port", warning}, {"cable-far-port", warning},
@@ -71,6 +71,11 @@ func why(s *Snapshot) advice {
 		return advice{urgent, "what.node-silent", "do.node-silent", nil}
 	case !s.Pair.Known:
 		return advice{info, "what.unknown", "do.unknown", nil}
+	}
+	// A second machine with this node's identity is why the twin is silent, or why this
+	// one has no majority: it comes before both.
+	if i := slices.IndexFunc(s.Pair.Alarms, func(a Alarm) bool { return a.Code == "cable-identity" }); i >= 0 {
+		return advice{urgent, "what.cable-identity", "do.cable-identity", []any{s.Pair.Alarms[i].Object}}
 	}
 	if a, ok := waits(&s.Pair); ok {
 		return a

@@ -117,8 +117,13 @@ var states = map[string]func(*Snapshot){
 	"unproved": func(s *Snapshot) {
 		s.Boot.Trial = &Trial{State: "failed", Cause: "page-silent", Detail: "503"}
 	},
-	"ending":    func(s *Snapshot) { s.Boot.Ending = &Ending{Guests: 3, Groups: 2} },
-	"ending-2":  func(s *Snapshot) { s.Boot.Ending = &Ending{Group: 1, Groups: 2} },
+	"ending":   func(s *Snapshot) { s.Boot.Ending = &Ending{Guests: 3, Groups: 2} },
+	"ending-2": func(s *Snapshot) { s.Boot.Ending = &Ending{Group: 1, Groups: 2} },
+	"two-of-one": func(s *Snapshot) { // a copy of this node's disk runs in the twin's place
+		s.Pair.Vouched, s.Pair.Members[1].Up, s.Pair.Members[2].Up, s.Pair.Store.Linked = false, false, false, false
+		alarm(s, "twin-silent", "b")
+		alarm(s, "cable-identity", "lan (eth0)")
+	},
 	"crossed":   func(s *Snapshot) { alarm(s, "cable-crossed", "fibre1 (enp3s0)") },
 	"bad-clock": func(s *Snapshot) { alarm(s, "clock-corrected", "a") },
 	"booting": func(s *Snapshot) {
