@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"beffroi.dev/appliance/socket"
 )
 
 // Holder is the address of this machine's network.
@@ -65,21 +65,11 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 
 // peer is the process at the other end; 0 if the kernel does not tell.
 func peer(c net.Conn) int64 {
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return 0
-	}
-	raw, err := u.SyscallConn()
+	p, err := socket.PeerOf(c)
 	if err != nil {
 		return 0
 	}
-	var cred *unix.Ucred
-	var inner error
-	err = raw.Control(func(fd uintptr) { cred, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if errors.Join(err, inner) != nil {
-		return 0
-	}
-	return int64(cred.Pid)
+	return int64(p.PID)
 }
 
 var errFenced = errors.New("nobody vouches for this node: the address was taken off it")

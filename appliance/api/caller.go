@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,8 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
 )
@@ -138,21 +136,11 @@ func (a *API) local(w http.ResponseWriter, r *http.Request) {
 
 // trusted asks the kernel who is at the other end.
 func trusted(c net.Conn) (string, bool) {
-	uc, ok := c.(*net.UnixConn)
-	if !ok {
-		return "", false
-	}
-	rc, err := uc.SyscallConn()
+	p, err := socket.PeerOf(c)
 	if err != nil {
 		return "", false
 	}
-	var cred *unix.Ucred
-	var credErr error
-	err = rc.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err := errors.Join(err, credErr); err != nil {
-		return "", false
-	}
-	return fmt.Sprintf("process %d of user %d", cred.Pid, cred.Uid), cred.Uid == 0 || int(cred.Uid) == os.Getuid()
+	return fmt.Sprintf("process %d of user %d", p.PID, p.User), p.User == 0 || p.User == os.Getuid()
 }
 
 // audit notes a change with its author: in the log, and in the pair's history. The

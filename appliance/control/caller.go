@@ -2,14 +2,12 @@ package control
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 
-	"golang.org/x/sys/unix"
-
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/pkg/host/account"
 	"beffroi.dev/pkg/quorum/cluster"
 )
@@ -49,21 +47,11 @@ func withCaller(ctx context.Context, c net.Conn) context.Context {
 }
 
 func identify(c net.Conn) caller {
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return caller{}
-	}
-	raw, err := u.SyscallConn()
+	p, err := socket.PeerOf(c)
 	if err != nil {
 		return caller{}
 	}
-	var cred *unix.Ucred
-	var inner error
-	err = raw.Control(func(fd uintptr) { cred, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if errors.Join(err, inner) != nil {
-		return caller{}
-	}
-	return callerOf(int(cred.Uid), os.Getuid())
+	return callerOf(p.User, os.Getuid())
 }
 
 // callerOf is what a user may ask of a service that runs as another one.

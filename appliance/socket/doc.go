@@ -8,6 +8,8 @@
 // does not any more (Silence); a service that just ends lets it listen on, for its
 // next life. If that never comes, init silences it when its fence passes.
 //
-// It never decides who may connect: the socket's file does, which init makes for
-// the right user, and which is this user's alone when the service makes it.
+// PeerOf tells a service who did connect; what that one may ask for is the service's
+// own rule. This package never decides who may connect: the socket's file does, which
+// init makes for the right user, and which is this user's alone when the service makes
+// it.
 package socket

@@ -1,13 +1,11 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
 
-	"golang.org/x/sys/unix"
-
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/pkg/block/nbd"
 	"beffroi.dev/pkg/host/account"
 	"beffroi.dev/pkg/ident"
@@ -18,33 +16,15 @@ import (
 // VM, the citizen service its own, the console all, into which it copies images.
 // Where clients run as this service's own user, they may open all.
 func (e exports) For(nc net.Conn) nbd.Exports {
-	user, err := peer(nc)
+	peer, err := socket.PeerOf(nc)
 	if err != nil {
 		e.s.log.Warn("client of a volume is not known", "cause", err)
 		return door{e, func(*cluster.State, cluster.Group) bool { return false }}
 	}
-	if may := opens(user, os.Getuid()); may != nil {
+	if may := opens(peer.User, os.Getuid()); may != nil {
 		return door{e, may}
 	}
 	return e
-}
-
-func peer(nc net.Conn) (int, error) {
-	u, ok := nc.(*net.UnixConn)
-	if !ok {
-		return 0, errors.New("it does not come over a unix socket")
-	}
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *unix.Ucred
-	var inner error
-	err = raw.Control(func(fd uintptr) { cred, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err := errors.Join(err, inner); err != nil {
-		return 0, err
-	}
-	return int(cred.Uid), nil
 }
 
 // opens says which groups a user may open volumes of; nil: all.

@@ -14,8 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"beffroi.dev/appliance/socket"
 	"beffroi.dev/pkg/host/account"
 	"beffroi.dev/pkg/host/netcfg"
 	"beffroi.dev/pkg/ident"
@@ -79,21 +78,11 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 
 // peer is the user at the other end; -1 if the kernel does not tell.
 func peer(c net.Conn) int {
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return -1
-	}
-	raw, err := u.SyscallConn()
+	p, err := socket.PeerOf(c)
 	if err != nil {
 		return -1
 	}
-	var cred *unix.Ucred
-	var inner error
-	err = raw.Control(func(fd uintptr) { cred, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if errors.Join(err, inner) != nil {
-		return -1
-	}
-	return int(cred.Uid)
+	return p.User
 }
 
 // mayAsk tells whether a user may ask a server that runs as own.
