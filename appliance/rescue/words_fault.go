@@ -28,7 +28,7 @@ var faultWords = map[string][2]string{
 	"fault.driver-missing":        {"Il manque un pilote dans l'image.", "A driver is missing in the image."},
 	"do.fault.driver-missing":     {"Le nœud continue sans lui. Signalez ce message au prestataire.", "The node goes on without it. Report this message to your supplier."},
 	"fault.no-port":               {"Un réseau de ce nœud n'a pas sa carte.", "A network of this node lacks its card."},
-	"do.fault.no-port":            {"Vérifiez la carte, ou choisissez-en une autre : menu, Réseau.", "Check the card, or choose another one: menu, Network."},
+	"do.fault.no-port":            {"Vérifiez que la carte est en place et reconnue (étape Pilotes), puis redémarrez (menu).", "Check that the card is in place and known (phase Drivers), then reboot (menu)."},
 }
 
 func init() { maps.Copy(words, faultWords) }
