@@ -27,16 +27,16 @@ func TestAWitnessJoinsAPairAndVotes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the program: some seconds")
 	}
-	dir, err := os.MkdirTemp("", "bef") // short, for the sockets
+	root, err := os.MkdirTemp("", "bef") // short, for the sockets
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	program := filepath.Join(dir, "beffroi")
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	program := filepath.Join(root, "beffroi")
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	dir = filepath.Join(dir, "w")
+	dir := filepath.Join(root, "w")
 	var nodes []*pairing.Engine
 	var addresses []string
 	ended := make(chan error, 2)
