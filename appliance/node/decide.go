@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"beffroi.dev/appliance/control"
+	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/clock"
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
@@ -23,6 +24,7 @@ type sight struct {
 	quiet   map[ident.Node]time.Duration
 	reports seen
 	held    map[ident.VM]uint64
+	holds   bool // the newest order holds the service address
 }
 
 // within reports whether a majority vouched for this node not longer ago than d.
@@ -42,7 +44,7 @@ func decide(s *sight) (control.Order, []cluster.PlaceVM) {
 	for id, g := range s.state.Groups {
 		own, ok := s.reports.local(id, s.now, t.AddressDrop)
 		view := lease.GroupView{Fit: ok && s.reports.block.part.Failed == ""}
-		if ok && own.Serving {
+		if ok && (own.Serving || s.keeps(id, own)) {
 			// The mirror knows what it may serve, and hears of a new epoch a moment
 			// before or after this service; the address must not blink for that.
 			view.Confirmed = g.Config.Epoch
@@ -58,7 +60,7 @@ func decide(s *sight) (control.Order, []cluster.PlaceVM) {
 	d := lease.Decide(t, s.state, s.self, v)
 	order := control.Order{Vouched: s.within(t.AddressDrop), Run: []control.VMOrder{}}
 	if own, ok := s.reports.local(s.state.Service.Group, s.now, t.AddressDrop); ok {
-		order.Address = d.Address && own.Readable
+		order.Address = d.Address && (own.Readable || s.keeps(s.state.Service.Group, own))
 	}
 	for _, id := range d.Run {
 		order.Run = append(order.Run, control.VMOrder{VM: id, Generation: s.held[id]})
@@ -67,6 +69,15 @@ func decide(s *sight) (control.Order, []cluster.PlaceVM) {
 		return order, nil // nobody would decide it, or it may run already
 	}
 	return order, d.Claims
+}
+
+// keeps tells that this node, which holds the service address, keeps it although the
+// mirror may not answer now: a member has left or returns, and the same primary waits
+// for its new epoch or its lease. The citizen service holds requests meanwhile, which is
+// shorter than to close the volume and open it again. It gives the address up when
+// another leads, or has led.
+func (s *sight) keeps(id ident.Group, own status.LocalGroup) bool {
+	return s.holds && id == s.state.Service.Group && own.Since != 0 && s.state.Groups[id].Config.Epoch <= own.Epoch+1
 }
 
 // exposed lists the VMs that the fence must kill: those placed here, and those

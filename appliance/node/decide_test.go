@@ -49,7 +49,18 @@ func vms(all ...status.VM) reported[[]status.VM] {
 // The time is 10,000 ms, a majority vouched at 9,950, the block service reported
 // at 9,900 that node a leads the citizen's group; each row changes something.
 func TestWhatANodeIsOrderedToDo(t *testing.T) {
-	leads := status.LocalGroup{ID: 1, Epoch: 1, Primary: nodeA, InSync: []ident.Node{nodeA, nodeB}, Serving: true, Readable: true}
+	leads := status.LocalGroup{ID: 1, Epoch: 1, Primary: nodeA, InSync: []ident.Node{nodeA, nodeB}, Serving: true, Readable: true, Since: 1}
+	deciding := func(s *sight, change func(*status.LocalGroup)) {
+		g := leads
+		g.Serving, g.Readable = false, false
+		change(&g)
+		s.holds, s.reports.block = true, block(9900, g)
+	}
+	voted := func(s *sight, epoch ident.Epoch) {
+		g := s.state.Groups[1]
+		g.Config.Epoch = epoch
+		s.state.Groups[1] = g
+	}
 	alone := func(s *sight) {
 		g := s.state.Groups[1]
 		g.Config.InSync = []ident.Node{nodeA}
@@ -67,6 +78,17 @@ func TestWhatANodeIsOrderedToDo(t *testing.T) {
 		{"the twin leads", func(s *sight) { g := s.state.Groups[1]; g.Config.Primary = nodeB; s.state.Groups[1] = g }, true, false, 1, 0},
 		{"the block service does not serve", func(s *sight) { g := leads; g.Serving = false; s.reports.block = block(9900, g) }, true, false, 1, 0},
 		{"the block service may not read", func(s *sight) { g := leads; g.Readable = false; s.reports.block = block(9900, g) }, true, false, 1, 0},
+		{"it holds the address, and the mirror waits for its next epoch", func(s *sight) { deciding(s, func(*status.LocalGroup) {}); voted(s, 2) }, true, true, 1, 0},
+		{"and the twin leads now", func(s *sight) {
+			deciding(s, func(*status.LocalGroup) {})
+			g := s.state.Groups[1]
+			g.Config.Primary = nodeB
+			s.state.Groups[1] = g
+		}, true, false, 1, 0},
+		{"and somebody may have led between", func(s *sight) { deciding(s, func(*status.LocalGroup) {}); voted(s, 3) }, true, false, 1, 0},
+		{"and the block service has started anew", func(s *sight) { deciding(s, func(g *status.LocalGroup) { g.Since = 0 }) }, true, false, 1, 0},
+		{"and the store has failed", func(s *sight) { deciding(s, func(*status.LocalGroup) {}); s.reports.block.part.Failed = "flush failed" }, true, false, 1, 0},
+		{"and nobody vouches", func(s *sight) { deciding(s, func(*status.LocalGroup) {}); s.vouched = ms(9600) }, true, false, 1, 0},
 		{"the block service is a moment behind the vote", func(s *sight) { g := s.state.Groups[1]; g.Config.Epoch = 2; s.state.Groups[1] = g }, true, true, 1, 0},
 		{"the block service's word is old", func(s *sight) { s.reports.block = block(9500, leads) }, true, false, 1, 0},
 		{"the block service never spoke", func(s *sight) { s.reports.block = reported[status.Store]{} }, true, false, 1, 0},

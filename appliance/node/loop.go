@@ -64,11 +64,11 @@ func (s *Service) turn() {
 		c.renew(now, vouched, ever, out)
 		held = maps.Clone(c.held)
 	})
+	before := s.orders.newest()
 	order, want := decide(&sight{
 		timing: s.timing, now: now, state: state, self: s.cfg.Self, vouched: vouched, ever: ever,
-		silence: silence, quiet: quiet, reports: seen, held: held,
+		silence: silence, quiet: quiet, reports: seen, held: held, holds: before.Address,
 	})
-	before := s.orders.newest()
 	holds := order.Address || before.Address || seen.citizen.ever && seen.citizen.part.Serving
 	if before.Serial == 0 { // a former life may have let the citizen service hold it
 		holds = holds || s.told.Address

@@ -94,6 +94,7 @@ type LocalGroup struct {
 	InSync    []ident.Node `json:"in_sync"`
 	Serving   bool         `json:"serving"`  // leads it and answers
 	Readable  bool         `json:"readable"` // and holds a lease, or needs none
+	Since     ident.Epoch  `json:"since"`    // it leads since this epoch without a break; 0: it does not lead
 	Copies    int          `json:"copies"`   // durable copies of what is acknowledged now
 	Watermark ident.Seq    `json:"watermark"`
 	Last      ident.Seq    `json:"last"`

@@ -10,6 +10,7 @@ import (
 
 	"beffroi.dev/pkg/block/nbd"
 	"beffroi.dev/pkg/disk"
+	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
 )
 
@@ -80,7 +81,8 @@ func groupOf(name string) string {
 const catchUp = 10 * time.Second
 
 // checkGeneration returns the token of a user of a group. A VM's disks are open
-// to its current generation on the node where it is placed, and to nobody else.
+// to its current generation on the node where it is placed, and to nobody else. The
+// citizens' volume is open to its user for as long as this node leads it without a break.
 func checkGeneration(st *cluster.State, g cluster.Group, gen string, given bool, s *Service) (uint64, error) {
 	current, placed := uint64(0), false
 	for _, vm := range st.VMs {
@@ -91,6 +93,9 @@ func checkGeneration(st *cluster.State, g cluster.Group, gen string, given bool,
 	if !given {
 		if current != 0 {
 			return 0, fmt.Errorf("%w: it is the disk of a VM; its generation is needed", errNoExport)
+		}
+		if st.Service.Group == g.ID {
+			return s.leadsSince(g.ID), nil
 		}
 		return 0, nil
 	}
@@ -104,6 +109,17 @@ func checkGeneration(st *cluster.State, g cluster.Group, gen string, given bool,
 		return 0, fmt.Errorf("%w: generation %d is fenced", errNoExport, n)
 	}
 	return n, nil
+}
+
+// leadsSince is the token of a local group's user now.
+func (s *Service) leadsSince(id ident.Group) uint64 {
+	st, _ := s.engine.Status()
+	for _, g := range st.Groups {
+		if g.ID == id {
+			return uint64(g.Since)
+		}
+	}
+	return 0
 }
 
 func (s *Service) current() *cluster.State {

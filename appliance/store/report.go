@@ -66,7 +66,7 @@ func (s *Service) Status() (status.Store, <-chan struct{}) {
 
 func localGroup(g mirror.GroupStatus) status.LocalGroup {
 	l := status.LocalGroup{
-		ID: g.ID, Epoch: g.Epoch, Primary: g.Primary, InSync: g.InSync, Serving: g.Serving, Readable: g.Readable, Copies: g.Copies,
+		ID: g.ID, Epoch: g.Epoch, Primary: g.Primary, InSync: g.InSync, Serving: g.Serving, Readable: g.Readable, Since: g.Since, Copies: g.Copies,
 		Watermark: g.Watermark, Last: g.Last, Bytes: int64(g.Mapped) * disk.BlockSize, Pending: g.Pending, Held: g.Held, Change: string(g.Proposal),
 	}
 	if r := g.Resync; r != nil {

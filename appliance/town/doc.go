@@ -12,7 +12,10 @@
 // when the order ends it lets go of both at once. The other one hands citizens
 // on to it, and holds their requests during a switch. Whether this node may
 // acknowledge anything is asked of the block service after each piece of work
-// (Role), so a late order can cost time but never a false receipt.
+// (Role), so a late order can cost time but never a false receipt. While the answer is
+// "not now", because the twin has gone or returns, the database stays open and the front
+// holds requests; when this node has not led the volume without a break since it was
+// opened, it is opened anew (decision 10).
 //
 // On the socket "citizen" it answers the node's own operators, through the console:
 //

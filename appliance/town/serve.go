@@ -17,6 +17,7 @@ import (
 	"beffroi.dev/pkg/citizen/web"
 	"beffroi.dev/pkg/clock"
 	"beffroi.dev/pkg/disk"
+	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/task"
 )
 
@@ -57,7 +58,11 @@ func (t *Town) run(ctx context.Context) error {
 // something fails.
 func (t *Town) hold(ctx context.Context) error {
 	begun := time.Now()
-	name, err := t.export()
+	name, id, err := t.export()
+	if err != nil {
+		return err
+	}
+	r, err := t.lead(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -73,14 +78,14 @@ func (t *Town) hold(ctx context.Context) error {
 		_ = client.Close(now)
 	}()
 	dev := disk.NewDevice(client)
-	svc, err := t.take(ctx, dev)
+	svc, err := t.take(ctx, dev, r)
 	if err != nil {
 		return err
 	}
-	t.update(func() { t.open = svc })
+	t.update(func() { t.open, t.reign, t.waits = svc, r, false })
 	tasks := task.New(ctx)
 	defer func() {
-		t.update(func() { t.open = nil })
+		t.update(func() { t.open, t.reign = nil, nil })
 		if err := tasks.Stop(stopBound); err != nil {
 			t.log.Warn("service address", "error", err)
 		}
@@ -107,52 +112,86 @@ func (t *Town) hold(ctx context.Context) error {
 	tasks.Go("service address", func(context.Context) error { return ignoreClosed(server.Serve(l)) })
 	defer server.Close()
 	t.log.Info("citizens are served here", "address", t.node.Citizen.Service, "opened_in", time.Since(begun).Round(time.Millisecond))
-	return t.stay(ctx, svc)
+	return t.stay(ctx, svc, r)
 }
 
+// How often it is looked whether this node must let go, and, while citizens wait,
+// whether it may answer again.
+const (
+	lookEvery = 250 * time.Millisecond
+	waitLook  = 20 * time.Millisecond
+)
+
 // stay returns when this node must not serve any more.
-func (t *Town) stay(ctx context.Context, svc *service.Service) error {
-	check := time.NewTicker(250 * time.Millisecond)
-	defer check.Stop()
-	for {
+func (t *Town) stay(ctx context.Context, svc *service.Service, r *reign) error {
+	var waiting time.Time // since when; zero while citizens are served
+	for ctx.Err() == nil {
 		t.mu.Lock()
-		wanted := t.order.Address
+		wanted, waits := t.order.Address, t.waits
 		t.mu.Unlock()
-		if !wanted {
+		switch err := svc.Failed(); {
+		case !wanted:
 			t.log.Info("citizens are not served here any more")
 			return nil
-		}
-		if err := svc.Failed(); err != nil {
+		case err != nil:
 			return fmt.Errorf("the citizens' volume failed: %w", err)
+		case r.over.Load():
+			t.log.Info("the citizens' volume was led elsewhere; it is opened anew")
+			return nil
+		}
+		every := lookEvery
+		switch {
+		case waits:
+			if every = waitLook; waiting.IsZero() {
+				waiting = time.Now()
+			}
+			t.role(ctx, r)
+		case !waiting.IsZero():
+			t.log.Info("citizens were held while the volume was decided", "for", time.Since(waiting).Round(time.Millisecond))
+			waiting = time.Time{}
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-t.kick:
-		case <-check.C:
+		case <-time.After(every):
 		}
 	}
+	return nil
 }
 
-// export names the citizens' volume for the NBD socket.
-func (t *Town) export() (string, error) {
+// export names the citizens' volume for the NBD socket, and its group.
+func (t *Town) export() (string, ident.Group, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g, ok := t.state.Groups[t.state.Service.Group]
 	if !ok || len(g.Volumes) == 0 {
-		return "", errors.New("the citizens' volume does not exist")
+		return "", 0, errors.New("the citizens' volume does not exist")
 	}
-	return g.Name + "/" + g.Volumes[0].Name, nil
+	return g.Name + "/" + g.Volumes[0].Name, g.ID, nil
+}
+
+// lead learns in which reign this node leads the group.
+func (t *Town) lead(ctx context.Context, id ident.Group) (*reign, error) {
+	bound, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	g, err := t.localGroup(bound, id)
+	if err != nil {
+		return nil, err
+	}
+	if g.Since == 0 {
+		return nil, errors.New("this node does not lead the citizens' volume yet")
+	}
+	return &reign{since: g.Since}, nil
 }
 
 // take opens the volume; a blank one is formatted, which happens once in the
 // life of a pair.
-func (t *Town) take(ctx context.Context, dev disk.Device) (*service.Service, error) {
+func (t *Town) take(ctx context.Context, dev disk.Device, r *reign) (*service.Service, error) {
 	cfg := t.config()
 	role := func() service.Role {
 		rctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		return t.role(rctx)
+		return t.role(rctx, r)
 	}
 	svc, err := service.Open(ctx, dev, cfg, role, clock.System{}, t.log)
 	if errors.Is(err, store.ErrBlank) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"beffroi.dev/appliance/config"
@@ -57,6 +58,8 @@ type Town struct {
 	order   control.Order
 	ordered bool             // an order has come in this life
 	open    *service.Service // while this node serves
+	reign   *reign           // under which it was opened
+	waits   bool             // open, and this node may not answer for the moment
 	cause   string           // why it does not
 	kick    chan struct{}    // the order or the state changed
 	tell    chan struct{}    // something to report at once
@@ -190,7 +193,10 @@ func nudge(c chan struct{}) {
 func (t *Town) target() front.Target {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.open != nil {
+	switch {
+	case t.open != nil && t.waits:
+		return front.Target{} // requests are held until it may answer again
+	case t.open != nil:
 		return front.Target{Local: t.open.Handler()}
 	}
 	if t.state == nil || t.order.Address {
@@ -230,8 +236,28 @@ func (t *Town) localGroup(ctx context.Context, id ident.Group) (status.LocalGrou
 	return status.LocalGroup{}, errors.New("the block service does not know the citizens' volume")
 }
 
-// role is what this node may promise now.
-func (t *Town) role(ctx context.Context) service.Role {
+// reign is a time in which this node leads the citizens' volume without a break: what
+// the open database keeps in its memory is true for no longer.
+type reign struct {
+	since ident.Epoch
+	over  atomic.Bool
+}
+
+// role is what this node may promise now, with the volume as it was opened in a reign.
+// It also notes whether citizens have to wait, and whether the reign is over.
+func (t *Town) role(ctx context.Context, r *reign) service.Role {
+	now := t.ask(ctx, r)
+	t.mu.Lock()
+	began := !now.Serving && !t.waits
+	t.waits = !now.Serving
+	t.mu.Unlock()
+	if began {
+		nudge(t.kick) // stay asks again until it is over
+	}
+	return now
+}
+
+func (t *Town) ask(ctx context.Context, r *reign) service.Role {
 	t.mu.Lock()
 	address, st := t.order.Address, t.state
 	t.mu.Unlock()
@@ -239,14 +265,16 @@ func (t *Town) role(ctx context.Context) service.Role {
 		return service.Role{Reason: "this node does not hold the service address"}
 	}
 	g, err := t.localGroup(ctx, st.Service.Group)
-	if err != nil {
+	switch {
+	case err != nil:
 		return service.Role{Reason: err.Error()}
+	case g.Since != r.since:
+		r.over.Store(true)
+		return service.Role{Reason: "this node has not led the volume without a break"}
+	case !g.Serving || !g.Readable:
+		return service.Role{Reason: "the volume is being decided"}
 	}
-	r := service.Role{Serving: g.Serving && g.Readable, Copies: g.Copies, Epoch: uint64(g.Epoch)}
-	if !r.Serving {
-		r.Reason = "the volume is being decided"
-	}
-	return r
+	return service.Role{Serving: true, Copies: g.Copies, Epoch: uint64(g.Epoch)}
 }
 
 // report tells the node service.
@@ -267,11 +295,11 @@ func (t *Town) report(ctx context.Context) error {
 // Status is this service's part of the node's status.
 func (t *Town) Status(ctx context.Context) status.Citizen {
 	t.mu.Lock()
-	serving, cause := t.open != nil, t.cause
+	serving, reign, cause := t.open != nil, t.reign, t.cause
 	t.mu.Unlock()
 	s := status.Citizen{Serving: serving, URL: "http://" + t.node.Citizen.Service}
 	if serving {
-		s.Copies = t.role(ctx).Copies
+		s.Copies = t.role(ctx, reign).Copies
 	} else {
 		s.Cause = cause
 		s.Proxy = t.target().Addr != ""

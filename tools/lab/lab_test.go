@@ -127,6 +127,7 @@ func TestThePairGoesOn(t *testing.T) {
 		{"without a witness and fibres the primary goes solo by vote over the lan", fibresCut},
 		{"without a witness and any path nothing is acknowledged until it is healed", allCut},
 		{"a survivor goes on when the witness dies after the twin", twinThenWitness},
+		{"citizens' service stays open while the twin dies and returns", twinReturns},
 		{"nothing is lost when both die and come back in the opposite order", bothDie},
 		{"a frozen node that thaws changes nothing", freezeAndThaw},
 		{"a planned switch is hardly noticed", plannedSwitch},
@@ -205,6 +206,36 @@ func twinThenWitness(t *testing.T, r *rig.Rig) {
 	settled(t, r)
 	c.goOn(t, 10*time.Second)
 	c.readBack(t)
+}
+
+// twinReturns takes the twin of the serving node away and gives it back: the volume goes
+// through two epochs, and the same database stays open at the same address.
+func twinReturns(t *testing.T, r *rig.Rig) {
+	before := settled(t, r)
+	serves, twin := before.Citizen, rig.Twin(before.Citizen)
+	opened := func() int {
+		b, err := os.ReadFile(filepath.Join(r.Dir, serves, "logs", "citizen.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(b), `"citizens are served here"`)
+	}
+	times := opened()
+	c := file(t, r)
+	c.goOn(t, 10*time.Second)
+	do(t, r, "kill", twin)
+	solo(t, r, serves)
+	c.goOn(t, 10*time.Second)
+	do(t, r, "start", twin)
+	after := settled(t, r)
+	c.goOn(t, 10*time.Second)
+	c.readBack(t)
+	if was, is := before.Volume(citizenVolume), after.Volume(citizenVolume); after.Citizen != serves || is.Primary != was.Primary || is.Epoch < was.Epoch+2 {
+		t.Fatalf("%s served from %+v, and now %s from %+v: this was another story", serves, was, after.Citizen, is)
+	}
+	if now := opened(); now != times || times == 0 {
+		t.Errorf("node %s opened the citizens' service %d times before, %d after", serves, times, now)
+	}
 }
 
 func bothDie(t *testing.T, r *rig.Rig) {

@@ -85,7 +85,9 @@ type GroupSpec struct {
 	// Zero fences nothing.
 	Token uint64
 	// Local refuses requests on a node that does not lead the group, instead of
-	// forwarding them: its user moves with the primary.
+	// forwarding them: its user moves with the primary. Its token is the epoch since
+	// which this node leads without a break (GroupStatus.Since): a user that slept while
+	// another node led reads and writes no more.
 	Local bool
 }
 

@@ -36,6 +36,13 @@ func (g *group) enter(conf frame.Conf) {
 	self, peer := g.c.cfg.Self, g.c.cfg.Peer
 	g.c.slog.Info("group enters epoch", "group", g.id, "epoch", conf.Epoch, "primary", conf.Primary,
 		"insync", conf.InSync, "from", g.conf.Epoch, "last", g.last, "watermark", g.watermark)
+	// Epochs follow one another by one, so nobody led between two neighbours.
+	switch {
+	case conf.Primary != self:
+		g.since = 0
+	case !wasPrimary || conf.Epoch != g.conf.Epoch+1:
+		g.since = conf.Epoch
+	}
 	g.conf, g.entering, g.started = conf, nil, true
 	g.proposal, g.handover, g.growing, g.growAsked = nil, false, false, false
 	g.serving, g.leaseUntil, g.behindAt = false, 0, 0

@@ -35,9 +35,9 @@ type pend struct {
 type group struct {
 	c       *Core
 	id      ident.Group
-	volumes []*volume // by number
-	token   uint64    // of GroupSpec
-	local   bool
+	volumes []*volume  // by number
+	token   uint64     // of GroupSpec
+	local   bool       // of GroupSpec: the token of its user is since
 	conf    frame.Conf // durably entered (R2, R3)
 	// entering is the configuration whose Enter record is not durable yet.
 	entering  *frame.Conf
@@ -61,7 +61,8 @@ type group struct {
 
 	// As primary.
 	serving    bool
-	cut        ident.Seq // the tail that must be committed before serving
+	since      ident.Epoch // this node leads since this epoch, without a break in this life; 0: it does not
+	cut        ident.Seq   // the tail that must be committed before serving
 	peer       peerState
 	leaseUntil clock.Instant
 	growAsked  bool // a Grow was proposed in this epoch: it may yet be chosen

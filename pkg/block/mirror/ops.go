@@ -76,7 +76,12 @@ func (c *Core) dispatch(g *group, o *op) {
 // execute carries a request out if that can be done now: here, or at the peer.
 func (g *group) execute(o *op) bool {
 	switch {
-	case o.token < g.token, g.local && o.remote == nil && !g.primary() && g.conf.Epoch > 0:
+	case g.local && o.remote == nil:
+		if g.conf.Epoch > 0 && (!g.primary() || o.token != uint64(g.since)) {
+			g.c.finish(o, disk.ErrClosed)
+			return true
+		}
+	case o.token < g.token:
 		g.c.finish(o, disk.ErrClosed)
 		return true
 	case o.token > g.token:

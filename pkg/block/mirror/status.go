@@ -8,13 +8,17 @@ import (
 
 // GroupStatus is what a node knows of one group now.
 type GroupStatus struct {
-	ID        ident.Group
-	Epoch     ident.Epoch
-	Primary   ident.Node
-	InSync    []ident.Node
-	Serving   bool // this node leads it and answers
-	Readable  bool // and holds a lease, or needs none
-	Copies    int  // durable copies of what is acknowledged now: 0 unless serving
+	ID       ident.Group
+	Epoch    ident.Epoch
+	Primary  ident.Node
+	InSync   []ident.Node
+	Serving  bool // this node leads it and answers
+	Readable bool // and holds a lease, or needs none
+	// Since is the epoch since which this node leads, without a break in this life, and
+	// so the token of a local group's user: nobody else has written in the meantime, so
+	// what the user keeps in its memory is true. 0: this node does not lead.
+	Since     ident.Epoch
+	Copies    int // durable copies of what is acknowledged now: 0 unless serving
 	Watermark ident.Seq
 	Last      ident.Seq
 	Mapped    uint64 // blocks that hold data here
@@ -41,7 +45,7 @@ func (c *Core) Status(id ident.Group) (s GroupStatus, ok bool) {
 	}
 	s = GroupStatus{
 		ID: id, Epoch: g.conf.Epoch, Primary: g.conf.Primary, InSync: g.conf.InSync,
-		Serving: g.serving && g.primary() && c.failed == nil, Readable: c.failed == nil && g.mayRead(),
+		Since: g.since, Serving: g.serving && g.primary() && c.failed == nil, Readable: c.failed == nil && g.mayRead(),
 		Watermark: g.watermark, Last: g.last, Pending: len(g.pending), Held: len(g.held) + len(g.parked),
 	}
 	for _, v := range g.volumes {
