@@ -147,7 +147,11 @@ func newTrial(m *Model) view {
 	}
 	v := &trialView{begun: m.now}
 	v.listView = listView{name: "trial", intro: func(m *Model) []line {
-		lines := paragraph(screen.Bold, m.t("trial.left", span(m.Lang, time.Duration(m.snap.Operator.Trial)*time.Second)))
+		left := m.t("trial.begins") // until what init says of it has come
+		if s := m.snap.Operator.Trial; s > 0 {
+			left = m.t("trial.left", span(m.Lang, time.Duration(s)*time.Second))
+		}
+		lines := paragraph(screen.Bold, left)
 		lines = append(lines, paragraph(screen.Plain, m.t("trial.look"))...)
 		return append(append(lines, nil), m.ports(statusAt)...)
 	}, entries: func(m *Model) []entry {
