@@ -44,7 +44,7 @@ func decide(s *sight) (control.Order, []cluster.PlaceVM) {
 	for id, g := range s.state.Groups {
 		own, ok := s.reports.local(id, s.now, t.AddressDrop)
 		view := lease.GroupView{Fit: ok && s.reports.block.part.Failed == ""}
-		if ok && (own.Serving || s.keeps(id, own)) {
+		if ok && (own.Serving || s.keeps(g, own)) {
 			// The mirror knows what it may serve, and hears of a new epoch a moment
 			// before or after this service; the address must not blink for that.
 			view.Confirmed = g.Config.Epoch
@@ -60,7 +60,7 @@ func decide(s *sight) (control.Order, []cluster.PlaceVM) {
 	d := lease.Decide(t, s.state, s.self, v)
 	order := control.Order{Vouched: s.within(t.AddressDrop), Run: []control.VMOrder{}}
 	if own, ok := s.reports.local(s.state.Service.Group, s.now, t.AddressDrop); ok {
-		order.Address = d.Address && (own.Readable || s.keeps(s.state.Service.Group, own))
+		order.Address = d.Address && (own.Readable || s.keeps(s.state.Groups[own.ID], own))
 	}
 	for _, id := range d.Run {
 		order.Run = append(order.Run, control.VMOrder{VM: id, Generation: s.held[id]})
@@ -76,8 +76,8 @@ func decide(s *sight) (control.Order, []cluster.PlaceVM) {
 // for its new epoch or its lease. The citizen service holds requests meanwhile, which is
 // shorter than to close the volume and open it again. It gives the address up when
 // another leads, or has led.
-func (s *sight) keeps(id ident.Group, own status.LocalGroup) bool {
-	return s.holds && id == s.state.Service.Group && own.Since != 0 && s.state.Groups[id].Config.Epoch <= own.Epoch+1
+func (s *sight) keeps(g cluster.Group, own status.LocalGroup) bool {
+	return s.holds && g.ID == s.state.Service.Group && own.Since != 0 && g.Config.Epoch <= own.Epoch+1
 }
 
 // exposed lists the VMs that the fence must kill: those placed here, and those

@@ -16,9 +16,11 @@
 // former life renewed last is read from the run folder, so a restart of this
 // service neither stops a guest nor excuses one.
 //
-// The service address is held while the block service says that it serves the
-// citizen's group and may read, and a majority vouches for this node; or while
-// this node is the group's only member (R7). A word of the block service that is
+// The service address is taken when the block service says that it serves the
+// citizen's group and may read, and a majority vouches for this node; or when
+// this node is the group's only member (R7). It is kept while that service leads the
+// group without a break, also in the moments in which it may not read (decision 10). A
+// word of the block service that is
 // older than AddressDrop counts as no. The address is let go one renewal before
 // init would kill for it.
 //

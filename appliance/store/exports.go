@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,7 +11,6 @@ import (
 
 	"beffroi.dev/pkg/block/nbd"
 	"beffroi.dev/pkg/disk"
-	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
 )
 
@@ -20,7 +20,7 @@ var errNoExport = errors.New("no such volume")
 // exports finds volumes by name in the newest voted state.
 type exports struct{ s *Service }
 
-// List names what can be opened without a generation.
+// List names what can be opened without a generation or a reign.
 func (e exports) List() []string {
 	st := e.s.current()
 	if st == nil {
@@ -28,6 +28,9 @@ func (e exports) List() []string {
 	}
 	var names []string
 	for _, g := range st.Groups {
+		if g.ID == st.Service.Group {
+			continue
+		}
 		for _, v := range g.Volumes {
 			names = append(names, g.Name+"/"+v.Name)
 		}
@@ -36,8 +39,9 @@ func (e exports) List() []string {
 	return names
 }
 
-// Open finds GROUP/VOLUME or GROUP/VOLUME@GENERATION. A generation that is not
-// known here yet closes the connection, so that the client tries again.
+// Open finds GROUP/VOLUME, GROUP/VOLUME@GENERATION or, of the citizens' group,
+// GROUP/VOLUME@SINCE. A generation that is not known here yet closes the connection, so
+// that the client tries again.
 func (e exports) Open(name string) (nbd.Export, error) {
 	st := e.s.current()
 	if st == nil {
@@ -53,7 +57,11 @@ func (e exports) Open(name string) (nbd.Export, error) {
 		if i < 0 {
 			break
 		}
-		token, err := checkGeneration(st, g, gen, given, e.s)
+		check := checkGeneration
+		if g.ID == st.Service.Group {
+			check = checkReign
+		}
+		token, err := check(st, g, gen, given, e.s)
 		if err != nil {
 			return nbd.Export{}, fmt.Errorf("volume %q: %w", name, err)
 		}
@@ -77,12 +85,14 @@ func groupOf(name string) string {
 	return group
 }
 
+// reignBound is how long the engine may take to say who leads.
+const reignBound = time.Second
+
 // catchUp is how long after its start a node may not know the newest state yet.
 const catchUp = 10 * time.Second
 
 // checkGeneration returns the token of a user of a group. A VM's disks are open
-// to its current generation on the node where it is placed, and to nobody else. The
-// citizens' volume is open to its user for as long as this node leads it without a break.
+// to its current generation on the node where it is placed, and to nobody else.
 func checkGeneration(st *cluster.State, g cluster.Group, gen string, given bool, s *Service) (uint64, error) {
 	current, placed := uint64(0), false
 	for _, vm := range st.VMs {
@@ -93,9 +103,6 @@ func checkGeneration(st *cluster.State, g cluster.Group, gen string, given bool,
 	if !given {
 		if current != 0 {
 			return 0, fmt.Errorf("%w: it is the disk of a VM; its generation is needed", errNoExport)
-		}
-		if st.Service.Group == g.ID {
-			return s.leadsSince(g.ID), nil
 		}
 		return 0, nil
 	}
@@ -111,15 +118,28 @@ func checkGeneration(st *cluster.State, g cluster.Group, gen string, given bool,
 	return n, nil
 }
 
-// leadsSince is the token of a local group's user now.
-func (s *Service) leadsSince(id ident.Group) uint64 {
-	st, _ := s.engine.Status()
-	for _, g := range st.Groups {
-		if g.ID == id {
-			return uint64(g.Since)
-		}
+// checkReign returns the token of the citizens' service: the epoch since which this node
+// leads their group without a break. The service names it, because a client that lost its
+// connection connects again by itself: it must never be given a newer reign than the one
+// in which it read what it keeps in its memory.
+func checkReign(_ *cluster.State, g cluster.Group, reign string, given bool, s *Service) (uint64, error) {
+	if !given {
+		return 0, fmt.Errorf("%w: only the citizens' service opens it, and says in which reign", errNoExport)
 	}
-	return 0
+	n, err := strconv.ParseUint(reign, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: reign %.20q", errNoExport, reign)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), reignBound)
+	defer cancel()
+	l, known, err := s.engine.Group(ctx, g.ID)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("reign %d: %w: %w", n, err, disk.ErrClosed)
+	case known && n != 0 && uint64(l.Since) == n:
+		return n, nil
+	}
+	return 0, fmt.Errorf("%w: this node does not lead since epoch %d", errNoExport, n)
 }
 
 func (s *Service) current() *cluster.State {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"beffroi.dev/appliance/control"
@@ -81,14 +82,15 @@ func localGroup(g mirror.GroupStatus) status.LocalGroup {
 	return l
 }
 
-// handler is block.sock: the status, and the planned switch of a group that this
-// node leads.
+// handler is block.sock: the status, one group as it is at this moment, and the planned
+// switch of a group that this node leads.
 func (s *Service) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		part, _ := s.Status()
 		answer(w, http.StatusOK, part)
 	})
+	mux.HandleFunc("GET /v1/groups/{id}", s.group)
 	mux.HandleFunc("POST /v1/switch", func(w http.ResponseWriter, r *http.Request) {
 		var ask struct {
 			Group ident.Group `json:"group"`
@@ -111,6 +113,23 @@ func (s *Service) handler() http.Handler {
 		answer(w, http.StatusAccepted, struct{}{})
 	})
 	return mux
+}
+
+// group answers what a service asks before it acknowledges something.
+func (s *Service) group(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	if err != nil {
+		answer(w, http.StatusBadRequest, control.Error{Message: fmt.Sprintf("group %.20q: not a number", r.PathValue("id"))})
+		return
+	}
+	switch g, ok, err := s.engine.Group(r.Context(), ident.Group(id)); {
+	case err != nil:
+		answer(w, http.StatusServiceUnavailable, control.Error{Message: fmt.Sprintf("group %d: %v", id, err)})
+	case !ok:
+		answer(w, http.StatusNotFound, control.Error{Message: fmt.Sprintf("group %d: this node does not know it", id)})
+	default:
+		answer(w, http.StatusOK, localGroup(g))
+	}
 }
 
 func answer(w http.ResponseWriter, code int, v any) {

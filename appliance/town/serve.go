@@ -62,11 +62,11 @@ func (t *Town) hold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := t.lead(ctx, id)
+	n, err := t.begin(ctx, id)
 	if err != nil {
 		return err
 	}
-	client, err := nbd.Dial(ctx, nbd.ClientConfig{Network: "unix", Address: t.dir.Socket("nbd"), Export: name, Connections: 1}, t.log)
+	client, err := nbd.Dial(ctx, nbd.ClientConfig{Network: "unix", Address: t.dir.Socket("nbd"), Export: fmt.Sprintf("%s@%d", name, n.since), Connections: 1}, t.log)
 	if err != nil {
 		return fmt.Errorf("open the citizens' volume: %w", err)
 	}
@@ -78,21 +78,21 @@ func (t *Town) hold(ctx context.Context) error {
 		_ = client.Close(now)
 	}()
 	dev := disk.NewDevice(client)
-	svc, err := t.take(ctx, dev, r)
-	if err != nil {
+	if n.svc, err = t.take(ctx, dev, n); err != nil {
 		return err
 	}
-	t.update(func() { t.open, t.reign, t.waits = svc, r, false })
+	n.waits.Store(false) // whatever was asked while it was opened
+	t.update(func() { t.open = n })
 	tasks := task.New(ctx)
 	defer func() {
-		t.update(func() { t.open, t.reign = nil, nil })
+		t.update(func() { t.open = nil })
 		if err := tasks.Stop(stopBound); err != nil {
 			t.log.Warn("service address", "error", err)
 		}
 		now, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
 		_ = client.Close(now)
 		cancel()
-		_ = svc.Close() // it cannot write any more; recovery on the other node needs nothing of it
+		_ = n.svc.Close() // it cannot write any more; recovery on the other node needs nothing of it
 	}()
 	defer func() {
 		if t.quiet == nil || ctx.Err() == nil {
@@ -112,51 +112,7 @@ func (t *Town) hold(ctx context.Context) error {
 	tasks.Go("service address", func(context.Context) error { return ignoreClosed(server.Serve(l)) })
 	defer server.Close()
 	t.log.Info("citizens are served here", "address", t.node.Citizen.Service, "opened_in", time.Since(begun).Round(time.Millisecond))
-	return t.stay(ctx, svc, r)
-}
-
-// How often it is looked whether this node must let go, and, while citizens wait,
-// whether it may answer again.
-const (
-	lookEvery = 250 * time.Millisecond
-	waitLook  = 20 * time.Millisecond
-)
-
-// stay returns when this node must not serve any more.
-func (t *Town) stay(ctx context.Context, svc *service.Service, r *reign) error {
-	var waiting time.Time // since when; zero while citizens are served
-	for ctx.Err() == nil {
-		t.mu.Lock()
-		wanted, waits := t.order.Address, t.waits
-		t.mu.Unlock()
-		switch err := svc.Failed(); {
-		case !wanted:
-			t.log.Info("citizens are not served here any more")
-			return nil
-		case err != nil:
-			return fmt.Errorf("the citizens' volume failed: %w", err)
-		case r.over.Load():
-			t.log.Info("the citizens' volume was led elsewhere; it is opened anew")
-			return nil
-		}
-		every := lookEvery
-		switch {
-		case waits:
-			if every = waitLook; waiting.IsZero() {
-				waiting = time.Now()
-			}
-			t.role(ctx, r)
-		case !waiting.IsZero():
-			t.log.Info("citizens were held while the volume was decided", "for", time.Since(waiting).Round(time.Millisecond))
-			waiting = time.Time{}
-		}
-		select {
-		case <-ctx.Done():
-		case <-t.kick:
-		case <-time.After(every):
-		}
-	}
-	return nil
+	return t.stay(ctx, n)
 }
 
 // export names the citizens' volume for the NBD socket, and its group.
@@ -170,28 +126,14 @@ func (t *Town) export() (string, ident.Group, error) {
 	return g.Name + "/" + g.Volumes[0].Name, g.ID, nil
 }
 
-// lead learns in which reign this node leads the group.
-func (t *Town) lead(ctx context.Context, id ident.Group) (*reign, error) {
-	bound, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	g, err := t.localGroup(bound, id)
-	if err != nil {
-		return nil, err
-	}
-	if g.Since == 0 {
-		return nil, errors.New("this node does not lead the citizens' volume yet")
-	}
-	return &reign{since: g.Since}, nil
-}
-
 // take opens the volume; a blank one is formatted, which happens once in the
 // life of a pair.
-func (t *Town) take(ctx context.Context, dev disk.Device, r *reign) (*service.Service, error) {
+func (t *Town) take(ctx context.Context, dev disk.Device, n *tenure) (*service.Service, error) {
 	cfg := t.config()
 	role := func() service.Role {
 		rctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		return t.role(rctx, r)
+		return t.role(rctx, n)
 	}
 	svc, err := service.Open(ctx, dev, cfg, role, clock.System{}, t.log)
 	if errors.Is(err, store.ErrBlank) {
@@ -243,11 +185,14 @@ func (t *Town) handler() http.Handler {
 func (t *Town) agents() http.Handler {
 	return Agents(func() *agent.Register {
 		t.mu.Lock()
-		defer t.mu.Unlock()
-		if t.open == nil {
+		open := t.open
+		t.mu.Unlock()
+		bound, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if open == nil || !t.role(bound, open).Serving {
 			return nil
 		}
-		return t.open.Agents()
+		return open.svc.Agents()
 	}, t.node.Citizen.Town, t.log)
 }
 

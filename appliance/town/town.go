@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"beffroi.dev/appliance/config"
@@ -19,7 +18,6 @@ import (
 	"beffroi.dev/appliance/socket"
 	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/citizen/front"
-	"beffroi.dev/pkg/citizen/service"
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
 	"beffroi.dev/pkg/task"
@@ -56,13 +54,11 @@ type Town struct {
 	mu      sync.Mutex // guards all below
 	state   *cluster.State
 	order   control.Order
-	ordered bool             // an order has come in this life
-	open    *service.Service // while this node serves
-	reign   *reign           // under which it was opened
-	waits   bool             // open, and this node may not answer for the moment
-	cause   string           // why it does not
-	kick    chan struct{}    // the order or the state changed
-	tell    chan struct{}    // something to report at once
+	ordered bool          // an order has come in this life
+	open    *tenure       // while this node serves
+	cause   string        // why it does not
+	kick    chan struct{} // the order, the state or the tenure changed
+	tell    chan struct{} // something to report at once
 }
 
 // runFolder is the service's own part of the run folder.
@@ -194,10 +190,10 @@ func (t *Town) target() front.Target {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.open != nil && t.waits:
+	case t.open != nil && t.open.waits.Load():
 		return front.Target{} // requests are held until it may answer again
 	case t.open != nil:
-		return front.Target{Local: t.open.Handler()}
+		return front.Target{Local: t.open.svc.Handler()}
 	}
 	if t.state == nil || t.order.Address {
 		return front.Target{}
@@ -212,69 +208,25 @@ func (t *Town) target() front.Target {
 	return front.Target{}
 }
 
-// localGroup asks the block service what this node knows of the citizens' group
-// now.
-func (t *Town) localGroup(ctx context.Context, id ident.Group) (status.LocalGroup, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://block/v1/status", nil)
+// localGroup asks the block service what this node knows of the citizens' group at this
+// moment.
+func (t *Town) localGroup(ctx context.Context, id ident.Group) (g status.LocalGroup, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://block/v1/groups/%d", id), nil)
 	if err != nil {
-		return status.LocalGroup{}, err
+		return g, err
 	}
 	res, err := t.block.Do(req)
 	if err != nil {
-		return status.LocalGroup{}, fmt.Errorf("ask the block service: %w", err)
+		return g, fmt.Errorf("ask the block service: %w", err)
 	}
 	defer res.Body.Close()
-	var s status.Store
-	if err := json.NewDecoder(res.Body).Decode(&s); err != nil {
-		return status.LocalGroup{}, fmt.Errorf("ask the block service: %w", err)
+	if res.StatusCode != http.StatusOK {
+		return g, fmt.Errorf("ask the block service for the citizens' volume: %s", res.Status)
 	}
-	for _, g := range s.Groups {
-		if g.ID == id {
-			return g, nil
-		}
+	if err := json.NewDecoder(res.Body).Decode(&g); err != nil {
+		return g, fmt.Errorf("ask the block service: %w", err)
 	}
-	return status.LocalGroup{}, errors.New("the block service does not know the citizens' volume")
-}
-
-// reign is a time in which this node leads the citizens' volume without a break: what
-// the open database keeps in its memory is true for no longer.
-type reign struct {
-	since ident.Epoch
-	over  atomic.Bool
-}
-
-// role is what this node may promise now, with the volume as it was opened in a reign.
-// It also notes whether citizens have to wait, and whether the reign is over.
-func (t *Town) role(ctx context.Context, r *reign) service.Role {
-	now := t.ask(ctx, r)
-	t.mu.Lock()
-	began := !now.Serving && !t.waits
-	t.waits = !now.Serving
-	t.mu.Unlock()
-	if began {
-		nudge(t.kick) // stay asks again until it is over
-	}
-	return now
-}
-
-func (t *Town) ask(ctx context.Context, r *reign) service.Role {
-	t.mu.Lock()
-	address, st := t.order.Address, t.state
-	t.mu.Unlock()
-	if st == nil || !address {
-		return service.Role{Reason: "this node does not hold the service address"}
-	}
-	g, err := t.localGroup(ctx, st.Service.Group)
-	switch {
-	case err != nil:
-		return service.Role{Reason: err.Error()}
-	case g.Since != r.since:
-		r.over.Store(true)
-		return service.Role{Reason: "this node has not led the volume without a break"}
-	case !g.Serving || !g.Readable:
-		return service.Role{Reason: "the volume is being decided"}
-	}
-	return service.Role{Serving: true, Copies: g.Copies, Epoch: uint64(g.Epoch)}
+	return g, nil
 }
 
 // report tells the node service.
@@ -295,11 +247,11 @@ func (t *Town) report(ctx context.Context) error {
 // Status is this service's part of the node's status.
 func (t *Town) Status(ctx context.Context) status.Citizen {
 	t.mu.Lock()
-	serving, reign, cause := t.open != nil, t.reign, t.cause
+	open, cause := t.open, t.cause
 	t.mu.Unlock()
-	s := status.Citizen{Serving: serving, URL: "http://" + t.node.Citizen.Service}
-	if serving {
-		s.Copies = t.role(ctx, reign).Copies
+	s := status.Citizen{Serving: open != nil, URL: "http://" + t.node.Citizen.Service}
+	if open != nil {
+		s.Copies = t.role(ctx, open).Copies
 	} else {
 		s.Cause = cause
 		s.Proxy = t.target().Addr != ""

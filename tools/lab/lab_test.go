@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,6 +133,7 @@ func TestThePairGoesOn(t *testing.T) {
 		{"nothing is lost when both die and come back in the opposite order", bothDie},
 		{"a frozen node that thaws changes nothing", freezeAndThaw},
 		{"a planned switch is hardly noticed", plannedSwitch},
+		{"a citizen service that slept through a switch there and back opens its volume anew", sleepsThroughReign},
 		{"the drill passes on each node", drillBoth},
 	} {
 		ok := t.Run(scene.name, func(t *testing.T) {
@@ -213,14 +216,7 @@ func twinThenWitness(t *testing.T, r *rig.Rig) {
 func twinReturns(t *testing.T, r *rig.Rig) {
 	before := settled(t, r)
 	serves, twin := before.Citizen, rig.Twin(before.Citizen)
-	opened := func() int {
-		b, err := os.ReadFile(filepath.Join(r.Dir, serves, "logs", "citizen.log"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Count(string(b), `"citizens are served here"`)
-	}
-	times := opened()
+	times := opened(t, r, serves)
 	c := file(t, r)
 	c.goOn(t, 10*time.Second)
 	do(t, r, "kill", twin)
@@ -233,9 +229,76 @@ func twinReturns(t *testing.T, r *rig.Rig) {
 	if was, is := before.Volume(citizenVolume), after.Volume(citizenVolume); after.Citizen != serves || is.Primary != was.Primary || is.Epoch < was.Epoch+2 {
 		t.Fatalf("%s served from %+v, and now %s from %+v: this was another story", serves, was, after.Citizen, is)
 	}
-	if now := opened(); now != times || times == 0 {
+	if now := opened(t, r, serves); now != times || times == 0 {
 		t.Errorf("node %s opened the citizens' service %d times before, %d after", serves, times, now)
 	}
+}
+
+// opened counts how often a node has opened the citizens' service.
+func opened(t *testing.T, r *rig.Rig, node string) int {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(r.Dir, node, "logs", "citizen.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(b), `"citizens are served here"`)
+}
+
+// sleepsThroughReign freezes the citizen service alone, under load. Its node hands the
+// volume over and gets it back; the service, when it thaws, knows nothing of that.
+func sleepsThroughReign(t *testing.T, r *rig.Rig) {
+	ctx, s := context.Background(), settled(t, r)
+	from, to := s.Citizen, rig.Twin(s.Citizen)
+	group, err := r.Group(ctx, from, "citizen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := file(t, r)
+	c.goOn(t, 10*time.Second)
+	times, pid := opened(t, r, from), serviceOf(t, r, from, "citizen")
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	for _, way := range [][2]string{{from, to}, {to, from}} {
+		if err := r.Switch(ctx, group, way[0], way[1]); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Until(ctx, 20*time.Second, way[1]+" leads", func(s rig.Status) bool {
+			v := s.Volume(citizenVolume)
+			return v.Primary == way[1] && v.State == "mirrored"
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, r)
+	c.goOn(t, 20*time.Second)
+	c.readBack(t)
+	if now := opened(t, r, from); now <= times {
+		t.Errorf("node %s opened the citizens' service %d times before the switches, %d after: it goes on with what it remembers", from, times, now)
+	}
+}
+
+// serviceOf finds the process of a service of a node.
+func serviceOf(t *testing.T, r *rig.Rig, node, service string) int {
+	t.Helper()
+	s, err := r.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range s.Nodes {
+		for _, pid := range n.PIDs {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			if err == nil && n.Name == node && strings.Contains(string(b), "\x00"+service+"\x00") {
+				return pid
+			}
+		}
+	}
+	t.Fatalf("node %s has no process of the service %s", node, service)
+	return 0
 }
 
 func bothDie(t *testing.T, r *rig.Rig) {

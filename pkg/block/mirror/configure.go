@@ -37,6 +37,7 @@ func (g *group) enter(conf frame.Conf) {
 	g.c.slog.Info("group enters epoch", "group", g.id, "epoch", conf.Epoch, "primary", conf.Primary,
 		"insync", conf.InSync, "from", g.conf.Epoch, "last", g.last, "watermark", g.watermark)
 	// Epochs follow one another by one, so nobody led between two neighbours.
+	reign := g.since
 	switch {
 	case conf.Primary != self:
 		g.since = 0
@@ -52,7 +53,7 @@ func (g *group) enter(conf frame.Conf) {
 	g.in = inbound{invite: g.in.invite}
 	g.grantedAt, g.heard = g.c.now, false
 	g.cut = g.last
-	if conf.Primary != self || !wasPrimary {
+	if conf.Primary != self || g.since != reign {
 		g.requeueAll()
 	}
 	g.refuseRemote()

@@ -374,7 +374,7 @@ func (c *Core) configure(spec GroupSpec) {
 		// Nothing can be made durable here: the configuration only tells where
 		// to forward to.
 		if spec.Conf.Epoch > g.conf.Epoch {
-			g.conf = spec.Conf
+			g.conf, g.since = spec.Conf, 0
 			g.route()
 		}
 		return

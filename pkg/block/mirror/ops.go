@@ -76,8 +76,8 @@ func (c *Core) dispatch(g *group, o *op) {
 // execute carries a request out if that can be done now: here, or at the peer.
 func (g *group) execute(o *op) bool {
 	switch {
-	case g.local && o.remote == nil:
-		if g.conf.Epoch > 0 && (!g.primary() || o.token != uint64(g.since)) {
+	case g.local:
+		if g.conf.Epoch > 0 && (!g.primary() || o.token != uint64(g.since) || o.remote != nil) {
 			g.c.finish(o, disk.ErrClosed)
 			return true
 		}

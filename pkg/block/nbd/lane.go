@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -14,9 +15,10 @@ import (
 // lane is one connection of a Client over its lives. Its run goroutine connects
 // and reads; a writer goroutine per life sends.
 type lane struct {
-	c     *Client
-	ready net.Conn // negotiated by Dial; used by the first life
-	link  link     // of the current life; owned by run
+	c        *Client
+	ready    net.Conn // negotiated by Dial; used by the first life
+	link     link     // of the current life; owned by run
+	answered bool     // the current life has had a reply; owned by run
 
 	mu      sync.Mutex       // guards what follows
 	work    sync.Cond        // the writer has something to do
@@ -82,6 +84,9 @@ func (l *lane) run(ctx context.Context) error {
 					down = time.Now()
 					l.c.log.Warn("server unreachable", "cause", err)
 				}
+				if errors.Is(err, ErrRefused) {
+					l.refuse(err)
+				}
 				l.pause(ctx, wait)
 				wait = min(2*wait, maxBackoff)
 				continue
@@ -91,12 +96,31 @@ func (l *lane) run(ctx context.Context) error {
 			l.c.log.Info("server reachable again", "after", time.Since(down).Round(time.Millisecond), "resent", l.pending())
 		}
 		err := l.live(ctx, nc)
-		nc, down, wait = nil, time.Time{}, minBackoff
+		nc, down = nil, time.Time{}
 		if ctx.Err() == nil && !l.leaving() {
 			l.c.log.Info("connection lost", "cause", err, "pending", l.pending())
 		}
+		if l.answered {
+			wait = minBackoff
+			continue
+		}
+		l.pause(ctx, wait) // a server that lets in and answers nothing
+		wait = min(2*wait, maxBackoff)
 	}
 	return nil
+}
+
+// refuse ends what waits when the server does not give the export any more: to wait
+// longer does not help.
+func (l *lane) refuse(err error) {
+	l.mu.Lock()
+	all := l.waiting
+	l.waiting = nil
+	l.doneLocked()
+	l.mu.Unlock()
+	for _, k := range all {
+		k.end(fmt.Errorf("nbd %v: %w: %w", k.req.Op, err, disk.ErrClosed))
+	}
 }
 
 // patience is how long the next attempt to connect may last: not longer than the
@@ -177,6 +201,7 @@ func (l *lane) live(ctx context.Context, nc net.Conn) error {
 		}
 		return nil
 	})
+	l.answered = false
 	err := l.read(nc)
 	l.mu.Lock()
 	l.up = false

@@ -149,6 +149,7 @@ func (l *lane) end(cookie uint64, k *call) error {
 		l.work.Signal()
 	}
 	l.mu.Unlock()
+	l.answered = true
 	err := errOf(k.req.Op, k.errno)
 	if err != nil && k.text != "" {
 		err = fmt.Errorf("%w (%s)", err, k.text)

@@ -202,6 +202,13 @@ func (e *Engine) Configure(specs []mirror.GroupSpec, next ident.Group) {
 	}})
 }
 
+// Group is what the node knows of one group at this moment, its lease included; Status
+// may be a beat old. ok is false when the node does not know the group.
+func (e *Engine) Group(ctx context.Context, id ident.Group) (s mirror.GroupStatus, ok bool, err error) {
+	err = e.call(ctx, func() { s, ok = e.core.Status(id) })
+	return s, ok, err
+}
+
 // Switch hands a group to another node and returns when the switch was begun,
 // or why it cannot be.
 func (e *Engine) Switch(ctx context.Context, id ident.Group, to ident.Node) error {
