@@ -62,7 +62,7 @@ func (w *World) readAll() error {
 			n = m
 		}
 	}
-	for _, spec := range w.groups {
+	for _, spec := range w.shared() {
 		for _, v := range spec.Volumes {
 			c := &client{l: w.load, id: 100, node: n}
 			a := &attempt{group: spec.ID, vol: v.ID, units: volumeBlocks * 2, start: int64(w.clk.Now())}
@@ -82,7 +82,7 @@ func (w *World) readAll() error {
 			}
 		}
 	}
-	return nil
+	return w.checkUser()
 }
 
 // sameCopies compares what the two nodes hold, block by block, and what their

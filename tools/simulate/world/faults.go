@@ -31,6 +31,7 @@ var faults = []fault{
 	{"slow disk", 4, (*World).slowDisk},
 	{"planned switch", 12, (*World).planSwitch},
 	{"failed sync", 4, (*World).failDisk},
+	{"switch there and back past a user", 6, (*World).thereAndBack},
 }
 
 // nextFault strikes one fault after a while and plans the next.
@@ -180,6 +181,28 @@ func (w *World) planSwitch() (func(), bool) {
 	var err error
 	n.on(func() { err = n.core.SwitchTo(w.groups[w.rng.IntN(len(w.groups))].ID, n.peer()) })()
 	return nil, err == nil
+}
+
+// thereAndBack hands the local group over and gets it back, while the user here sleeps.
+func (w *World) thereAndBack() (func(), bool) {
+	for i, n := range w.nodes[:2] {
+		st, ok := n.status(localGroup)
+		if !ok || !st.Serving || !n.ready() || n.user.asleep {
+			continue
+		}
+		u, twin := n.user, w.nodes[1-i]
+		var err error
+		n.on(func() { err = n.core.SwitchTo(localGroup, n.peer()) })()
+		u.asleep = err == nil
+		return func() {
+			if twin.ready() {
+				// What stands in the way of it now is another fault.
+				twin.on(func() { _ = twin.core.SwitchTo(localGroup, n.id) })()
+			}
+			w.After(w.between(time.Second, 3*time.Second), func() { u.asleep = false })
+		}, err == nil
+	}
+	return nil, false
 }
 
 // failDisk makes a disk fail at one of its next operations. The node is then

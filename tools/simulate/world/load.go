@@ -113,7 +113,8 @@ func (c *client) next() {
 		w.After(w.between(5*time.Millisecond, 50*time.Millisecond), c.next)
 		return
 	}
-	spec := w.groups[w.rng.IntN(len(w.groups))]
+	groups := w.shared()
+	spec := groups[w.rng.IntN(len(groups))]
 	a := &attempt{group: spec.ID, vol: spec.Volumes[w.rng.IntN(len(spec.Volumes))].ID, start: int64(w.clk.Now())}
 	r := &disk.Request{Op: disk.Read}
 	if k := w.rng.IntN(100); k < 45 {

@@ -39,6 +39,7 @@ type node struct {
 	net     transport.Endpoint
 	voter   *voter
 	saving  *mirror.Save
+	user    *user // of the local group; nil while the node is off
 }
 
 func (w *World) newNode(id ident.Node, name string, replica ident.UUID) *node {
@@ -94,6 +95,7 @@ func (n *node) start() {
 	n.net = n.w.net.Start(n.id, handler{n, n.gen})
 	if n.data() {
 		n.tick()
+		n.user = newUser(n)
 	}
 	n.voter.begin()
 }
@@ -119,7 +121,7 @@ func (n *node) crash() {
 			n.saving = nil
 		}
 		n.disk.Crash(n.w.rng)
-		n.core = nil
+		n.core, n.user = nil, nil
 		for _, c := range n.w.load.clients {
 			if c.node == n {
 				c.lost()

@@ -38,7 +38,7 @@ type askedKey struct {
 }
 
 // genesis is the state that all voters begin with: two groups, one led from
-// each node.
+// each node, and the citizens', which is local.
 func (w *World) genesis() *cluster.State {
 	nodes := map[ident.Node]cluster.Node{witness: {Name: "witness", Kind: cluster.KindWitness, Site: "w", PublicKey: make([]byte, 32)}}
 	for i, n := range []ident.Node{blockNodeA, blockNodeB} {
@@ -46,7 +46,7 @@ func (w *World) genesis() *cluster.State {
 		nodes[n].PublicKey[0] = byte(i + 1)
 	}
 	s := cluster.New(w.pair, nodes)
-	for i, primary := range []ident.Node{blockNodeA, blockNodeB} {
+	for i, primary := range []ident.Node{blockNodeA, blockNodeB, blockNodeA} {
 		id := ident.Group(i + 1)
 		s.Groups[id] = cluster.Group{
 			ID: id, Name: fmt.Sprintf("g%d", id), Preferred: primary, Durability: cluster.Strict,
@@ -55,6 +55,7 @@ func (w *World) genesis() *cluster.State {
 		}
 		s.Next.Group, s.Next.Volume = id+1, ident.Volume(id)+1
 	}
+	s.Service.Group = localGroup
 	return s
 }
 
@@ -67,7 +68,7 @@ func specs(s *cluster.State) []mirror.GroupSpec {
 			continue
 		}
 		c := g.Config
-		spec := mirror.GroupSpec{ID: id, Conf: frame.Conf{
+		spec := mirror.GroupSpec{ID: id, Local: id == s.Service.Group, Conf: frame.Conf{
 			Epoch: c.Epoch, Primary: c.Primary, InSync: c.InSync, CutEpoch: c.Cut.Epoch, CutSeq: c.Cut.Seq, Lineage: c.Lineage,
 		}}
 		for _, v := range g.Volumes {

@@ -50,6 +50,7 @@ type World struct {
 	confs    map[confKey]seenConf
 	groups   []mirror.GroupSpec
 	load     *load
+	acked    uint64 // the highest number that a user of the local group was told to be durable
 	count    Counts
 	faults   faultState
 }
@@ -237,8 +238,19 @@ func (w *World) settle(when string) error {
 		if err := w.broken(); err != nil {
 			return err
 		}
+		w.restartFailed()
 	}
 	return nil
+}
+
+// restartFailed starts who finds only now that its disk has failed, as init does.
+func (w *World) restartFailed() {
+	for _, n := range w.nodes[:2] {
+		if n.core != nil && n.core.Failed() != nil {
+			n.crash()
+			n.start()
+		}
+	}
 }
 
 func (w *World) settled() bool {
@@ -247,6 +259,11 @@ func (w *World) settled() bool {
 		b, okB := w.nodes[1].status(spec.ID)
 		if !okA || !okB || a.Epoch != b.Epoch || len(a.InSync) != 2 || !a.Serving && !b.Serving ||
 			a.Watermark != b.Watermark || a.Last != b.Last || a.Last != a.Watermark {
+			return false
+		}
+	}
+	for _, n := range w.nodes[:2] {
+		if n.user != nil && n.user.busy {
 			return false
 		}
 	}
