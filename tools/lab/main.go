@@ -49,7 +49,7 @@ func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, plug, lan, serial, logs, hints or down")
+		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, plug, lan, serial, screen, logs, hints or down")
 	}
 	if len(args) > 2 && args[0] == "--dir" { // before the verb as well as after it
 		args = append([]string{args[2], args[0], args[1]}, args[3:]...)
@@ -108,7 +108,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case "down":
 		return down(lab)
 	case "serial", "logs":
-		return show(lab, verb, words, out)
+		return show(ctx, lab, verb, words, out)
+	case "screen":
+		return screen(ctx, lab, words)
 	case "lan":
 		r, err := call(lab, ask{Verb: verb})
 		if err != nil {
@@ -243,7 +245,7 @@ func down(lab Lab) error {
 }
 
 // show prints what a machine has said.
-func show(lab Lab, verb string, words []string, out io.Writer) error {
+func show(ctx context.Context, lab Lab, verb string, words []string, out io.Writer) error {
 	if len(words) == 0 {
 		return fmt.Errorf("%s of which node?", verb)
 	}
@@ -253,6 +255,9 @@ func show(lab Lab, verb string, words []string, out io.Writer) error {
 	}
 	if verb == "serial" && m.Mode == "vm" {
 		return copyFile(filepath.Join(m.Dir, "serial.log"), out)
+	}
+	if m.Mode == "vm" {
+		return readLog(ctx, lab, m, strings.Join(words[1:], " "), out)
 	}
 	name := "machine"
 	if verb == "logs" && len(words) > 1 {

@@ -124,9 +124,11 @@ func runDisk(args []string) error {
 	if err != nil {
 		return err
 	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	log.Info("the disk begins a life", "seed", *life)
 	dev := labdisk.New(under, *life)
 	q := disk.NewQueue(ctx, dev, 8)
-	srv, err := nbd.NewServer(nbd.Config{}, oneDisk{q}, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	srv, err := nbd.NewServer(nbd.Config{}, oneDisk{q}, log)
 	if err != nil {
 		return err
 	}

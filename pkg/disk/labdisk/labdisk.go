@@ -9,8 +9,10 @@
 package labdisk
 
 import (
+	"cmp"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"beffroi.dev/pkg/disk"
@@ -92,22 +94,34 @@ func (d *Disk) Sync() error {
 // shuffled cuts the cache into pieces in an order that the seed decides. Two
 // writes of one place keep their order.
 func (d *Disk) shuffled() []piece {
-	var out []piece
-	for i, c := range d.cache {
-		for _, later := range d.cache[i+1:] {
-			if later.off < c.off+int64(len(c.data)) && c.off < later.off+int64(len(later.data)) {
-				return d.cache
-			}
-		}
+	type ranked struct {
+		piece
+		rank float64
+	}
+	var all []ranked
+	for _, c := range d.cache {
 		cut := 0
 		if n := len(c.data) / disk.SectorSize; n > 1 && len(c.data)%disk.SectorSize == 0 {
 			cut = d.rng.IntN(n) * disk.SectorSize
 		}
-		if cut > 0 {
-			out = append(out, piece{c.off, c.data[:cut]})
+		before := len(all) // the halves of one write are free of each other
+		for _, p := range []piece{{c.off, c.data[:cut]}, {c.off + int64(cut), c.data[cut:]}} {
+			if len(p.data) == 0 {
+				continue
+			}
+			first := 0.0
+			for _, e := range all[:before] {
+				if e.off < p.off+int64(len(p.data)) && p.off < e.off+int64(len(e.data)) {
+					first = max(first, e.rank)
+				}
+			}
+			all = append(all, ranked{p, first + (1-first)*d.rng.Float64()})
 		}
-		out = append(out, piece{c.off + int64(cut), c.data[cut:]})
 	}
-	d.rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
+	out := make([]piece, len(all))
+	for i, r := range all {
+		out[i] = r.piece
+	}
 	return out
 }
