@@ -104,6 +104,8 @@ func (s *system) found(ctx context.Context) error {
 	if err := s.lease(cfg); err != nil {
 		return err
 	}
+	s.feeder.within(untold) // a person comes
+	defer s.feeder.within(disks)
 	tasks := task.New(ctx)
 	done := make(chan error, 1)
 	tasks.Go("pairing", func(ctx context.Context) error { done <- s.pairing.Load().Run(ctx); return nil })

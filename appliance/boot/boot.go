@@ -52,29 +52,15 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 	out := logTo("/run/beffroi/init.log", console)
 	log := slog.New(slog.NewTextHandler(out, nil))
 	s := newSystem(Dir, release, out, log, tasks)
-	must := func(name string, run func(context.Context) (string, error)) Phase {
-		return Phase{Name: name, Run: run, Must: true}
-	}
 	var seq *Sequence
-	seq = NewSequence(release.Version, TableFile, console, retry, []Phase{
-		must("mounts", s.mounts),
-		{Name: "board", Run: s.identify},
-		{Name: "modules", Run: s.loadModules},
-		{Name: "watchdog", Run: s.arm},
-		{Name: "console", Run: func(context.Context) (string, error) {
-			note, err := s.consoles(tasks, c)
-			if err == nil {
-				seq.Quiet()
-			}
-			return note, err
-		}},
-		must("userland", s.mountUserland),
-		must("disk", s.disk),
-		must("state", s.mountState),
-		must("identity", s.identity),
-		must("network", s.network),
-		{Name: "clock", Run: s.setClock},
-	})
+	seq = NewSequence(release.Version, TableFile, console, retry, s.phases(func(context.Context) (string, error) {
+		note, err := s.consoles(tasks, c)
+		if err == nil {
+			seq.Quiet()
+		}
+		return note, err
+	}))
+	seq.enter = s.feeder.enter
 	tasks.Go("power button", func(ctx context.Context) error { return s.watchButton(ctx, func() { end.ask(PowerOff) }) })
 	if err := seq.Run(ctx); err == nil {
 		end.orderly(func() { s.handOver(ctx, seq) })
@@ -84,6 +70,25 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 	}
 	s.feeder.disarm()
 	return errors.Join(tasks.Stop(stopBound), halt(end.what()))
+}
+
+// phases is the table of a boot. What comes first needs nothing of what comes later: the
+// watchdog guards all that may hang, the console shows what fails, and the image lies
+// below /usr, where the kernel looks for firmware, before the drivers ask for it.
+func (s *system) phases(console func(context.Context) (string, error)) []Phase {
+	return []Phase{
+		{Name: "mounts", Run: s.mounts, Within: quick, Must: true},
+		{Name: "board", Run: s.identify, Within: quick},
+		{Name: "watchdog", Run: s.arm, Within: quick},
+		{Name: "console", Run: console, Within: quick},
+		{Name: "userland", Run: s.mountUserland, Within: quick, Must: true},
+		{Name: "modules", Run: s.loadModules, Within: probing},
+		{Name: "disk", Run: s.disk, Within: disks, Must: true},
+		{Name: "state", Run: s.mountState, Within: disks, Must: true},
+		{Name: "identity", Run: s.identity, Within: disks, Must: true},
+		{Name: "network", Run: s.network, Within: linking, Must: true},
+		{Name: "clock", Run: s.setClock, Within: quick},
+	}
 }
 
 // logTo opens init's log in memory, or falls back to the console.

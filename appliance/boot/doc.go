@@ -8,9 +8,10 @@
 //
 //	mounts     what the kernel offers
 //	board      who made this machine, and what it needs
+//	watchdog   armed, with the one driver that takes; from here on a machine that hangs is reset
+//	console    on each terminal; it shows this table
+//	userland   the read-only image: QEMU, and the firmware that drivers ask for
 //	modules    drivers of the board and of every device found
-//	watchdog   armed; from here on a machine that hangs is reset
-//	userland   the read-only image with QEMU
 //	disk       our partitions, grown to the disk
 //	state      its file system: checked, or made on a blank partition
 //	identity   the configuration, from the state or from a seed
@@ -28,6 +29,9 @@
 // Beside the services init does what they have no right to: it moves the service address
 // (package address) and makes the guests' taps (package tap).
 //
-// The watchdog is fed while the boot moves and, later, while init's own loop runs;
-// see Feeder.
+// The watchdog is fed while each phase ends or gets on within its bound and, later, while
+// init's own loops say that all is well (vigil). When it is not fed any more the kernel's
+// log and consoles say why; shortly before the hardware strikes the kernel panics, so that
+// the next boot can tell (package pstore). A boot on trial that hangs so comes to the end of
+// its tries, and the loader takes the other slot.
 package boot

@@ -2,36 +2,39 @@ package boot
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"beffroi.dev/pkg/host/watchdog"
 	"beffroi.dev/pkg/task"
 )
 
-// stale is how old the last good beat of init's own loops may be.
-const stale = 10 * time.Second
-
-// feeder feeds the watchdog: while the boot goes on, and then for as long as the
-// loops that execute the fences and keep the services say that all is well. A beat
-// that says otherwise, or no beat at all, stops the feeding.
+// feeder feeds the watchdog for as long as its vigil finds no fault. When it finds one
+// it says so where a person or the next boot can read it, and stops: the hardware resets
+// the machine. Shortly before that it has the kernel panic, because a reset keeps no
+// words and a panic does (package pstore).
 type feeder struct {
 	tasks *task.Group
 	log   *slog.Logger
-	from  time.Time // of the clock that beats are measured by
+	from  time.Time                    // of the clock that the vigil is told
+	say   func(french, english string) // on the kernel's log, and so on its consoles
+	crash func()
 
-	watched atomic.Bool
-	fence   atomic.Int64 // since from
-	loop    atomic.Int64
-
-	mu  sync.Mutex
-	dog *watchdog.Watchdog
+	mu      sync.Mutex // guards all below
+	vigil   vigil
+	refused int // in a row
+	dog     *watchdog.Watchdog
 }
 
+// lastRefusal is the refusal at which the kernel is to panic. The watchdog asks five
+// times in each timeout: a fifth of it is left for the kernel's last words.
+const lastRefusal = 4
+
 func newFeeder(tasks *task.Group, log *slog.Logger) *feeder {
-	return &feeder{tasks: tasks, log: log, from: time.Now()}
+	return &feeder{tasks: tasks, log: log, from: time.Now(), say: sayToKernel, crash: crashKernel}
 }
 
 func (f *feeder) start(w *watchdog.Watchdog) {
@@ -41,29 +44,47 @@ func (f *feeder) start(w *watchdog.Watchdog) {
 	f.tasks.Go("watchdog", func(ctx context.Context) error { return w.Feed(ctx, f.good) })
 }
 
-// watch begins to ask for beats.
-func (f *feeder) watch() {
-	f.beat(&f.fence, true)
-	f.beat(&f.loop, true)
-	f.watched.Store(true)
+// tell tells the vigil something, and the time.
+func (f *feeder) tell(what func(v *vigil, now time.Duration)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	what(&f.vigil, time.Since(f.from))
 }
 
-func (f *feeder) beat(which *atomic.Int64, ok bool) {
-	if ok {
-		which.Store(int64(time.Since(f.from)))
-	}
+func (f *feeder) enter(phase string, bound time.Duration) {
+	f.tell(func(v *vigil, now time.Duration) { v.enter(now, phase, bound) })
 }
 
+func (f *feeder) within(bound time.Duration) {
+	f.tell(func(v *vigil, now time.Duration) { v.within(now, bound) })
+}
+
+func (f *feeder) moves() { f.tell((*vigil).moves) }
+
+func (f *feeder) watch() { f.tell((*vigil).watch) }
+
+func (f *feeder) beat(l loop, well bool) {
+	f.tell(func(v *vigil, now time.Duration) { v.beat(now, l, well) })
+}
+
+// good is asked by the watchdog, a few times in each of its timeouts.
 func (f *feeder) good() bool {
-	if !f.watched.Load() {
-		return true
+	f.mu.Lock()
+	french, english := f.vigil.fault(time.Since(f.from))
+	if f.refused++; english == "" {
+		f.refused = 0
 	}
-	now := time.Since(f.from)
-	oldest := time.Duration(min(f.fence.Load(), f.loop.Load()))
-	if now-oldest < stale {
+	refused := f.refused
+	f.mu.Unlock()
+	switch refused {
+	case 0:
 		return true
+	case 1:
+		f.log.Error("the watchdog is not fed: the machine will be reset", "cause", english)
+		f.say(french, english)
+	case lastRefusal:
+		f.crash()
 	}
-	f.log.Error("the watchdog is not fed: init's loops do not move, or a guest that must die lives", "since", now-oldest)
 	return false
 }
 
@@ -78,3 +99,18 @@ func (f *feeder) disarm() {
 	}
 	f.dog = nil
 }
+
+// sayToKernel writes to the kernel's log, as critical: its consoles show it, and a panic
+// keeps it. Package pstore knows the English words.
+func sayToKernel(french, english string) {
+	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		return // init's log has it
+	}
+	defer f.Close()
+	fmt.Fprintf(f, "<2>beffroi: le chien de garde n'est plus nourri, la machine va redémarrer : %s\n", french)
+	fmt.Fprintf(f, "<2>beffroi: the watchdog is not fed, the machine will be reset: %s\n", english)
+}
+
+// crashKernel has the kernel panic. Where it cannot, the watchdog does the rest.
+func crashKernel() { _ = os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0) }

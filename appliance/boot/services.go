@@ -68,8 +68,8 @@ func (s *system) services(ctx context.Context, c Config, seq *Sequence) error {
 		Dir: s.dir, Binary: c.Binary, Has: c.Has,
 		Rights:      &rights.Plan{Dir: s.dir, Store: s.node.Store.Path, Groups: cgroup.Root, Devices: "/dev"},
 		DropAddress: drop,
-		Alive:       func(ok bool) { s.feeder.beat(&s.feeder.loop, ok) },
-		Fenced:      func(ok bool) { s.feeder.beat(&s.feeder.fence, ok) },
+		Alive:       func(ok bool) { s.feeder.beat(services, ok) },
+		Fenced:      func(ok bool) { s.feeder.beat(fences, ok) },
 	}, s.node, func() { seq.SetReady(uptime()) }, s.log)
 	return errors.Join(err, tasks.Stop(stopBound))
 }

@@ -61,6 +61,7 @@ type system struct {
 	log     *slog.Logger
 	board   board.Board
 	modules *rootfs.Modules // never nil: one that knows none until their list is read
+	listed  bool            // it is
 	again   bool            // an earlier life of init in this boot has loaded them
 	feeder  *feeder
 	node    *config.Node
@@ -131,11 +132,7 @@ func (s *system) identify(context.Context) (string, error) {
 }
 
 func (s *system) loadModules(context.Context) (string, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "", err
-	}
-	if err := s.openModules(filepath.Join(moduleRoot, unix.ByteSliceToString(u.Release[:]))); err != nil {
+	if err := s.findModules(); err != nil {
 		return "", err
 	}
 	// Guests have until their fence for an init that was killed to be there again: what
@@ -150,6 +147,7 @@ func (s *system) loadModules(context.Context) (string, error) {
 			faults = append(faults, err)
 		}
 	}
+	s.feeder.moves() // what depends on hardware follows
 	faults = append(faults, s.modules.Coldplug("/sys/devices")...)
 	faults = append(faults, rootfs.MountAll(rootfs.Kernel())) // some file systems are modules
 	// What the kernel asks for later, and devices that appear later.
@@ -164,6 +162,18 @@ func (s *system) loadModules(context.Context) (string, error) {
 	return "", errors.Join(faults...)
 }
 
+// findModules reads the list of the modules of this kernel, unless that was done.
+func (s *system) findModules() error {
+	if s.listed {
+		return nil
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return fmt.Errorf("name of the kernel: %w", err)
+	}
+	return s.openModules(filepath.Join(moduleRoot, unix.ByteSliceToString(u.Release[:])))
+}
+
 // openModules reads their list. Without one the boot goes on with what is part of the
 // kernel, and each phase that needs more says so.
 func (s *system) openModules(dir string) error {
@@ -171,11 +181,15 @@ func (s *system) openModules(dir string) error {
 	if err != nil {
 		return err
 	}
-	s.modules = m
+	s.modules, s.listed = m, true
 	return nil
 }
 
+// arm starts the watchdog, before anything that may hang. What its driver cannot do
+// without is loaded here; all others follow when there is firmware for them.
 func (s *system) arm(context.Context) (string, error) {
+	unlisted := s.findModules()
+	_ = s.modules.Load("efi_pstore")        // the board's list has it too, and tells what is wrong with it
 	for _, name := range s.board.Watchdog { // a driver may load without its hardware
 		if s.modules.Load(name) == nil && settle("/dev/watchdog", 500*time.Millisecond) == nil {
 			break
@@ -183,10 +197,10 @@ func (s *system) arm(context.Context) (string, error) {
 	}
 	w, err := watchdog.Open(watchdog.Config{Path: "/dev/watchdog", Timeout: watchdogTimeout})
 	if err != nil {
-		return "", err
+		return "", errors.Join(unlisted, err)
 	}
 	s.feeder.start(w)
-	return fmt.Sprintf("%s, %v", w.Driver, w.Timeout), nil
+	return fmt.Sprintf("%s, %v", w.Driver, w.Timeout), unlisted
 }
 
 // settle waits for a device to appear.
@@ -280,7 +294,7 @@ func (s *system) mountState(ctx context.Context) (string, error) {
 	if err := s.modules.Load("ext4"); err != nil && !errors.Is(err, rootfs.ErrNoModule) {
 		return "", err
 	}
-	made, err := rootfs.MountState(ctx, p.Path, statePath)
+	made, err := rootfs.MountState(ctx, p.Path, statePath, s.feeder.moves)
 	if err != nil {
 		return "", err
 	}

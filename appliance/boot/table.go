@@ -34,6 +34,9 @@ type Phase struct {
 	// Must says that the node cannot go on without it: it is tried again until it
 	// succeeds.
 	Must bool
+	// Within is how long one try may go on without an end or a sign that it gets on,
+	// before the watchdog is not fed any more; 0 is for ever.
+	Within time.Duration
 }
 
 // Line is what the table says of one phase.
@@ -62,7 +65,8 @@ type Table struct {
 type Sequence struct {
 	phases []Phase
 	retry  time.Duration
-	file   string // boot.json
+	file   string                                   // boot.json
+	enter  func(phase string, within time.Duration) // told as each try begins; and as it ends, what follows
 
 	mu    sync.Mutex // guards table and out
 	table Table
@@ -73,7 +77,7 @@ type Sequence struct {
 // one line for each phase to out. A phase that must succeed is tried again after
 // retry.
 func NewSequence(version, file string, out io.Writer, retry time.Duration, phases []Phase) *Sequence {
-	s := &Sequence{phases: phases, retry: retry, out: out, file: file, table: Table{Version: version}}
+	s := &Sequence{phases: phases, retry: retry, out: out, file: file, enter: func(string, time.Duration) {}, table: Table{Version: version}}
 	for _, p := range phases {
 		s.table.Phases = append(s.table.Phases, Line{Name: p.Name, State: Waiting})
 	}
@@ -109,6 +113,8 @@ func (s *Sequence) Run(ctx context.Context) error {
 
 func (s *Sequence) once(ctx context.Context, i int) error {
 	p, begun := s.phases[i], time.Now()
+	s.enter(p.Name, p.Within)
+	defer s.enter("after "+p.Name, pausing)
 	s.set(i, Line{Name: p.Name, State: Running})
 	note, err := p.Run(ctx)
 	l := Line{Name: p.Name, State: Done, Seconds: time.Since(begun).Seconds(), Note: note}

@@ -55,7 +55,7 @@ func healthy() Snapshot {
 
 func booted(last string) Boot {
 	b := Boot{Version: "1.0.0"}
-	for i, name := range []string{"mounts", "board", "modules", "watchdog", "console", "userland", "disk", "state", "identity", "network", "clock", "services"} {
+	for i, name := range []string{"mounts", "board", "watchdog", "console", "userland", "modules", "disk", "state", "identity", "network", "clock", "services"} {
 		b.Phases = append(b.Phases, Phase{Name: name, State: "done", Seconds: 0.12 * float64(i+1)})
 	}
 	b.Phases[len(b.Phases)-1].State = last

@@ -108,8 +108,9 @@ func bound(folder string) error {
 }
 
 // ends are how the kernel names its end, the plainest first. (A lockup is a BUG; what the
-// kernel says of its watchdogs at each start is none.)
-var ends = []string{"Kernel panic", "BUG:", "Oops", "Out of memory"}
+// kernel says of its watchdogs at each start is none.) Where init has had the kernel panic,
+// its own words say why, and the kernel's only that.
+var ends = []string{"the watchdog is not fed", "Kernel panic", "BUG:", "Oops", "Out of memory"}
 
 // words finds the line that names the end, and how plainly: len(ends) is not at all.
 func words(b []byte) (line string, rank int) {

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -23,8 +24,9 @@ var ErrDamaged = errors.New("the file system of the state partition is damaged a
 
 // MountState mounts the state partition on target. A blank one is formatted; one
 // that holds a file system is checked first, and repaired where that loses
-// nothing that was in use. Anything else is refused.
-func MountState(ctx context.Context, dev, target string) (made bool, err error) {
+// nothing that was in use. Anything else is refused. A long check says through moves
+// that it gets on.
+func MountState(ctx context.Context, dev, target string, moves func()) (made bool, err error) {
 	if isMountPoint(target) {
 		return false, nil
 	}
@@ -36,7 +38,7 @@ func MountState(ctx context.Context, dev, target string) (made bool, err error) 
 		if out, err := run(ctx, "mkfs.ext4", "-q", "-F", "-L", "beffroi-state", "-O", "metadata_csum", dev); err != nil {
 			return false, fmt.Errorf("format the state partition: %w: %s", err, out)
 		}
-	} else if err := check(ctx, dev); err != nil {
+	} else if err := check(ctx, dev, moves); err != nil {
 		return false, err
 	}
 	if err := os.MkdirAll(target, 0o755); err != nil {
@@ -58,10 +60,10 @@ var superblocks = [][]string{{}, {"-b", "32768", "-B", "4096"}, {"-b", "8193", "
 // check repairs a file system where that loses nothing. When its superblock is not
 // one any more, the copies are tried. It never answers yes to what would throw data
 // away: a node without its vote's log might vote twice, and its twin has it all.
-func check(ctx context.Context, dev string) error {
+func check(ctx context.Context, dev string, moves func()) error {
 	var first string
 	for _, super := range superblocks {
-		out, err := run(ctx, "e2fsck", append(append([]string{"-p"}, super...), dev)...)
+		out, err := fsck(ctx, append(append([]string{"-p"}, super...), dev), moves)
 		if err == nil {
 			return nil
 		}
@@ -93,6 +95,33 @@ func isBlank(dev string) (bool, error) {
 		return false, err
 	}
 	return len(bytes.Trim(head, "\x00")) == 0, nil
+}
+
+// progressTo is the descriptor on which a check tells how far it is: the first one
+// that a child has beyond the usual three.
+const progressTo = "3"
+
+// fsck runs e2fsck and passes on that it gets on: it writes a line for each piece of a
+// pass that it has done.
+func fsck(ctx context.Context, args []string, moves func()) (string, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return "", fmt.Errorf("progress of the check: %w", err)
+	}
+	defer r.Close()
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, "e2fsck", append([]string{"-C", progressTo}, args...)...)
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = &out, &out, []*os.File{w}
+	err = cmd.Start()
+	_ = w.Close() // the child has its own
+	if err != nil {
+		return "", err
+	}
+	for s := bufio.NewScanner(r); s.Scan(); {
+		moves()
+	}
+	err = cmd.Wait()
+	return strings.TrimSpace(out.String()), err
 }
 
 func run(ctx context.Context, name string, args ...string) (string, error) {
