@@ -24,8 +24,10 @@ type Board struct {
 	// match any machine.
 	Vendor, Product string
 	Consoles        []string // terminals, serial line first
-	Watchdog        []string // drivers to try, in order
-	Modules         []string // to load before devices are looked at
+	// Watchdog are modules to load in turn, until there is a watchdog: drivers, and what
+	// they cannot do without.
+	Watchdog []string
+	Modules  []string // to load before devices are looked at
 	// Ports are the roles of the network cards, in the order of their addresses on the
 	// PCI bus, when nobody says otherwise; cards beyond have none.
 	Ports []string
@@ -49,6 +51,9 @@ func (b Board) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Softdog is the kernel's own watchdog, a timer of its software: the last resort.
+const Softdog = "softdog"
 
 // Ports is the rule of a board that has no order of its own.
 func Ports() []string { return []string{"lan", "fibre1", "fibre2"} }

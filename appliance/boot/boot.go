@@ -60,7 +60,7 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 		}
 		return note, err
 	}))
-	seq.enter = s.feeder.enter
+	seq.enter, s.armed = s.feeder.enter, seq.SetWatchdog
 	tasks.Go("power button", func(ctx context.Context) error { return s.watchButton(ctx, func() { end.ask(PowerOff) }) })
 	if err := seq.Run(ctx); err == nil {
 		end.orderly(func() { s.handOver(ctx, seq) })

@@ -31,6 +31,7 @@ var faults = []struct {
 	{seed.ErrNewer, "seed-newer"},
 	{seed.ErrDamaged, "seed-damaged"},
 	{watchdog.ErrNone, "watchdog-missing"},
+	{watchdog.ErrSoftware, "watchdog-software"},
 	{rootfs.ErrNoModule, "driver-missing"},
 }
 

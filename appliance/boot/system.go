@@ -64,6 +64,7 @@ type system struct {
 	listed  bool            // it is
 	again   bool            // an earlier life of init in this boot has loaded them
 	feeder  *feeder
+	armed   func(Watchdog) // told of it
 	node    *config.Node
 	store   rootfs.Partition
 	net     *netcfg.Engine
@@ -189,18 +190,38 @@ func (s *system) openModules(dir string) error {
 // without is loaded here; all others follow when there is firmware for them.
 func (s *system) arm(context.Context) (string, error) {
 	unlisted := s.findModules()
-	_ = s.modules.Load("efi_pstore")        // the board's list has it too, and tells what is wrong with it
-	for _, name := range s.board.Watchdog { // a driver may load without its hardware
-		if s.modules.Load(name) == nil && settle("/dev/watchdog", 500*time.Millisecond) == nil {
-			break
-		}
-	}
+	_ = s.modules.Load("efi_pstore") // the board's list has it too, and tells what is wrong with it
+	s.findWatchdog()
 	w, err := watchdog.Open(watchdog.Config{Path: "/dev/watchdog", Timeout: watchdogTimeout})
 	if err != nil {
 		return "", errors.Join(unlisted, err)
 	}
 	s.feeder.start(w)
+	s.armed(Watchdog{Driver: w.Driver, Seconds: w.Timeout.Seconds()})
+	if watchdog.Software(w.Driver) {
+		unlisted = errors.Join(unlisted, watchdog.ErrSoftware)
+	}
 	return fmt.Sprintf("%s, %v", w.Driver, w.Timeout), unlisted
+}
+
+// findWatchdog loads what the board names until there is a watchdog. A driver looks for
+// its hardware while it is loaded, and may find none; only before the last resort it is
+// waited for, because a controller that speaks IPMI may be slow.
+func (s *system) findWatchdog() {
+	const device = "/dev/watchdog"
+	for _, name := range s.board.Watchdog {
+		var bound time.Duration
+		if name == board.Softdog {
+			bound = 2 * time.Second
+		}
+		if settle(device, bound) == nil {
+			return
+		}
+		if err := s.modules.Load(name); err != nil {
+			s.log.Info("no watchdog by this driver", "module", name, "cause", err)
+		}
+	}
+	_ = settle(device, 500*time.Millisecond) // who opens it says that it is not there
 }
 
 // settle waits for a device to appear.

@@ -14,6 +14,7 @@ import (
 	"beffroi.dev/pkg/host/layout"
 	"beffroi.dev/pkg/host/netcfg"
 	"beffroi.dev/pkg/host/rootfs"
+	"beffroi.dev/pkg/host/watchdog"
 	"beffroi.dev/pkg/task"
 )
 
@@ -62,6 +63,7 @@ func TestTheFaultOfAPhaseIsTheOneThatExplainsIt(t *testing.T) {
 		{fmt.Errorf("partition beffroi-state: %w", rootfs.ErrNoPartition), "disk-missing"},
 		{fmt.Errorf("%w: json: unknown field", seed.ErrDamaged), "seed-damaged"},
 		{errors.Join(fmt.Errorf("network: %w", netcfg.Fault{Role: "lan", Why: "there is no card #0"})), noPort},
+		{errors.Join(nil, watchdog.ErrSoftware), "watchdog-software"},
 		{errors.Join(fmt.Errorf("igb: %w", rootfs.ErrNoModule)), "driver-missing"},
 	} {
 		if got := faultOf(tt.err); got != tt.want {

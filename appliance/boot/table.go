@@ -57,8 +57,16 @@ type Table struct {
 	Ready float64 `json:"ready,omitempty"`
 	// Trial is how the entry that was booted fares; nil when it is not on trial.
 	Trial *Trial `json:"trial,omitempty"`
+	// Watchdog is the one that is armed; nil when there is none.
+	Watchdog *Watchdog `json:"watchdog,omitempty"`
 	// Ending is what a machine that goes down still waits for; nil when it does not.
 	Ending *leave.Progress `json:"ending,omitempty"`
+}
+
+// Watchdog is one that init feeds.
+type Watchdog struct {
+	Driver  string  `json:"driver"` // as it names itself
+	Seconds float64 `json:"seconds"`
 }
 
 // Sequence runs phases. It owns the table.
@@ -185,6 +193,14 @@ func (s *Sequence) ServicesFailed(err error) {
 func (s *Sequence) setServices(l Line) {
 	s.mu.Lock()
 	s.table.Phases = append(s.table.Phases[:len(s.phases)], l)
+	s.mu.Unlock()
+	s.save()
+}
+
+// SetWatchdog records which watchdog is armed.
+func (s *Sequence) SetWatchdog(w Watchdog) {
+	s.mu.Lock()
+	s.table.Watchdog = &w
 	s.mu.Unlock()
 	s.save()
 }

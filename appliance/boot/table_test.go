@@ -55,6 +55,10 @@ func TestPhasesRunInOrderAndTheTableSaysWhatBecameOfThem(t *testing.T) {
 	if l := s.Table().Phases; len(l) != 4 || l[3].Name != "services" || l[3].State != boot.Failed || l[3].Error != "still none" {
 		t.Errorf("services that fail: %+v", l)
 	}
+	s.SetWatchdog(boot.Watchdog{Driver: "IPMI", Seconds: 30})
+	if b, err := os.ReadFile(file); err != nil || !bytes.Contains(b, []byte(`"watchdog":{"driver":"IPMI","seconds":30}`)) {
+		t.Errorf("the watchdog that is armed: %s, %v", b, err)
+	}
 	s.SetReady(5 * time.Second)
 	if l := s.Table().Phases; len(l) != 4 || l[3].State != boot.Done || s.Table().Ready != 3 {
 		t.Errorf("services that work after all: %+v", l)

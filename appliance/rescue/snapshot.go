@@ -92,6 +92,14 @@ type Boot struct {
 	Trial   *Trial  // nil: it is not on trial
 	Ending  *Ending // nil: the machine does not go down
 	Err     error
+
+	Watchdog *ArmedWatchdog // as init says; nil: it says none
+}
+
+// ArmedWatchdog is what init has armed.
+type ArmedWatchdog struct {
+	Driver  string
+	Seconds float64
 }
 
 // Trial is how a boot that is tried fares: its entry is kept only when it is good.
@@ -130,7 +138,7 @@ type Port struct {
 	Addresses []netip.Prefix
 }
 
-// Watchdog is the hardware one.
+// Watchdog is the one that init feeds: the hardware's, or in its place the kernel's own.
 type Watchdog struct {
 	Known   bool
 	Armed   bool

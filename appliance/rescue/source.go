@@ -53,7 +53,10 @@ type System struct {
 
 // Snapshot reads everything; not for concurrent use.
 func (s *System) Snapshot(ctx context.Context) Snapshot {
-	out := Snapshot{Host: s.host(), Boot: s.boot(), Logs: s.logs(), Watchdog: watchdog()}
+	out := Snapshot{Host: s.host(), Boot: s.boot(), Logs: s.logs()}
+	if out.Watchdog = watchdogOf(out.Boot); !out.Watchdog.Known {
+		out.Watchdog = foundWatchdog()
+	}
 	if _, err := passwordHash(s.Password); err != nil {
 		out.NoShell = err
 	}
@@ -171,13 +174,15 @@ func (s *System) boot() (b Boot) {
 		Phases  []Phase
 		Trial   *Trial
 		Ending  *Ending
+
+		Watchdog *ArmedWatchdog
 	}
 	if err := json.NewDecoder(io.LimitReader(f, maxBootTable)).Decode(&table); err != nil {
 		b.Err = fmt.Errorf("table of the boot: %w", err)
 		return b
 	}
 	b.Version, b.Phases = table.Version, table.Phases[:min(len(table.Phases), maxPhases)]
-	b.Trial, b.Ending = table.Trial, table.Ending
+	b.Trial, b.Ending, b.Watchdog = table.Trial, table.Ending, table.Watchdog
 	return b
 }
 
@@ -244,8 +249,17 @@ func (s *System) net(paired bool) (n Net) {
 	return n
 }
 
-// watchdog is the first hardware one, as the kernel's files show it.
-func watchdog() Watchdog {
+// watchdogOf is the one that init says it has armed. That of a controller that speaks
+// IPMI is shown by none of the kernel's files.
+func watchdogOf(b Boot) Watchdog {
+	if b.Watchdog == nil {
+		return Watchdog{}
+	}
+	return Watchdog{Known: true, Armed: true, Driver: b.Watchdog.Driver, Timeout: time.Duration(b.Watchdog.Seconds * float64(time.Second))}
+}
+
+// foundWatchdog is the first one that the kernel's files show.
+func foundWatchdog() Watchdog {
 	read := func(name string) string {
 		b, _ := os.ReadFile("/sys/class/watchdog/watchdog0/" + name) // none: empty
 		return strings.TrimSpace(string(b))

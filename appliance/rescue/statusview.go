@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"beffroi.dev/appliance/rescue/screen"
+	"beffroi.dev/pkg/host/watchdog"
 )
 
 // statusAt is the column of the values.
@@ -244,6 +245,8 @@ func (m *Model) aboutMachine() []line {
 	switch {
 	case !w.Known:
 		lines = labelled(lines, statusAt, m.t("row.watchdog"), screen.Plain, m.t("watchdog.unknown"))
+	case w.Armed && watchdog.Software(w.Driver):
+		lines = labelled(lines, statusAt, m.t("row.watchdog"), screen.Warn, join(m.t("watchdog.software"), yes(w.Timeout > 0, span(m.Lang, w.Timeout), "")))
 	case w.Armed:
 		lines = labelled(lines, statusAt, m.t("row.watchdog"), screen.Plain, join(m.t("watchdog.armed"), clip(w.Driver, 20), yes(w.Timeout > 0, span(m.Lang, w.Timeout), "")))
 	default:

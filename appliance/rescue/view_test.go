@@ -139,6 +139,10 @@ var states = map[string]func(*Snapshot){
 		}
 		s.Pair, s.Pairing = Pair{}, Pairing{}
 	},
+	"soft-watchdog": func(s *Snapshot) {
+		s.Boot.Phases[2].State, s.Boot.Phases[2].Error, s.Boot.Phases[2].Fault = "skipped", "no hardware watchdog", "watchdog-software"
+		s.Watchdog.Driver = "Software Watchdog"
+	},
 	"unpaired": func(s *Snapshot) {
 		s.Boot = booted("waiting")
 		s.Boot.Phases[8].State = "failed"

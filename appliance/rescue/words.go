@@ -66,7 +66,7 @@ var words = map[string][2]string{
 	"citizen.by": {"servis par %s", "served by %s"}, "citizen.nobody": {"servis par personne d'ici", "served by nobody seen from here"},
 	"citizen.unknown": {"pas encore de nouvelles", "no news yet"}, "citizen.one": {"sur une seule copie", "on one copy only"},
 	"store.failed": {"EN PANNE : %s", "FAILED: %s"}, "use": {"%s libres sur %s, %s utilisés", "%s free of %s, %s used"},
-	"watchdog.armed": {"armé", "armed"}, "watchdog.none": {"absent : une machine figée le reste", "none: a machine that hangs stays so"}, "watchdog.unknown": {"état inconnu", "state unknown"},
+	"watchdog.armed": {"armé", "armed"}, "watchdog.none": {"absent : une machine figée le reste", "none: a machine that hangs stays so"}, "watchdog.software": {"logiciel seulement : un noyau figé le reste", "software only: a kernel that hangs stays so"}, "watchdog.unknown": {"état inconnu", "state unknown"},
 	"span.days": {"%d\u00a0j %d\u00a0h", "%d\u00a0d %d\u00a0h"}, "span.soon": {"moins d'une minute", "less than a minute"},
 	"unit.k": {"Kio", "KiB"}, "unit.m": {"Mio", "MiB"}, "unit.g": {"Gio", "GiB"}, "unit.t": {"Tio", "TiB"},
 

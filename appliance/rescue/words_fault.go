@@ -25,6 +25,8 @@ var faultWords = map[string][2]string{
 	"do.fault.seed-damaged":       {"Elle est refusée et reste en place. Refaites-la, ou écrivez l'image à nouveau.", "It is refused and stays where it is. Make it again, or write the image anew."},
 	"fault.watchdog-missing":      {"Cette machine n'a pas de chien de garde matériel, ou son pilote manque.", "This machine has no hardware watchdog, or its driver is missing."},
 	"do.fault.watchdog-missing":   {"Le nœud sert quand même, mais une panne de son noyau ne le redémarrera pas. Activez-le dans le micrologiciel (BIOS).", "The node serves all the same, but a hang of its kernel will not restart it. Enable it in the firmware (BIOS)."},
+	"fault.watchdog-software":     {"Pas de chien de garde matériel : celui du noyau, logiciel, le remplace. Il relance une machine dont les programmes se figent, pas une machine dont le noyau ou le processeur se fige.", "No hardware watchdog: the kernel's own, in software, stands in. It restarts a machine whose programs hang, not one whose kernel or processor hangs."},
+	"do.fault.watchdog-software":  {"Le nœud sert quand même. Activez le chien de garde dans le micrologiciel (BIOS ou contrôleur BMC).", "The node serves all the same. Enable the watchdog in the firmware (BIOS or BMC)."},
 	"fault.driver-missing":        {"Il manque un pilote dans l'image.", "A driver is missing in the image."},
 	"do.fault.driver-missing":     {"Le nœud continue sans lui. Signalez ce message au prestataire.", "The node goes on without it. Report this message to your supplier."},
 	"fault.no-port":               {"Un réseau de ce nœud n'a pas sa carte.", "A network of this node lacks its card."},

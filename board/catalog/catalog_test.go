@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"slices"
 	"testing"
 
 	"beffroi.dev/board"
@@ -25,6 +26,16 @@ func TestEveryBoardIsWhole(t *testing.T) {
 	for _, b := range catalog.All() {
 		if err := b.Validate(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// The kernel's own watchdog is the last resort: hardware that comes after it would never
+// be looked for.
+func TestSoftwareIsTheLastWatchdog(t *testing.T) {
+	for _, b := range catalog.All() {
+		if i := slices.Index(b.Watchdog, board.Softdog); i >= 0 && i != len(b.Watchdog)-1 {
+			t.Errorf("board %s: %v", b.Name, b.Watchdog)
 		}
 	}
 }

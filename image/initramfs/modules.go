@@ -20,7 +20,7 @@ var Wanted = strings.Fields(`
 	virtio_pci virtio_blk virtio_net virtio_scsi virtio_console virtio_rng virtio_balloon
 	ahci ata_piix sd_mod sr_mod nvme megaraid_sas mpt3sas
 	e1000e e1000 igb ixgbe i40e ice bnxt_en bnx2x tg3 mlx5_core r8169
-	i6300esb iTCO_wdt softdog sp5100_tco wdat_wdt ipmi_watchdog ipmi_si hpwdt
+	i6300esb iTCO_wdt lpc_ich i2c_i801 softdog sp5100_tco wdat_wdt ipmi_watchdog ipmi_si hpwdt
 	ext4 vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 squashfs loop overlay crc32c_generic
 	bridge tun tap macvlan macvtap 8021q veth bonding
 	nf_tables nf_conntrack nft_ct nft_reject nft_reject_inet nft_reject_bridge nft_log nft_limit nft_counter

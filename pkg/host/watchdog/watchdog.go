@@ -5,6 +5,9 @@
 // and stops feeding when it does not: the hardware does the rest. It is disarmed
 // by Disarm only, before an orderly power-off; a process that dies leaves it
 // armed. Linux describes the device in Documentation/watchdog/watchdog-api.rst.
+//
+// Where there is no hardware the kernel may lend a timer of its own. It ends a machine
+// whose programs hang, but not one whose kernel or processor does: Software tells it.
 package watchdog
 
 import (
@@ -45,6 +48,13 @@ type Watchdog struct {
 
 // ErrNone is returned when the machine has no watchdog device.
 var ErrNone = errors.New("this machine has no hardware watchdog, or its driver is missing")
+
+// ErrSoftware is what to say of a watchdog that is armed, and is the kernel's own.
+var ErrSoftware = errors.New("this machine has no hardware watchdog, or its driver is missing; the kernel's own timer is armed in its place, " +
+	"which restarts a machine whose programs hang, but not one whose kernel or processor does")
+
+// Software tells from a driver's name whether it is the kernel's own timer.
+func Software(driver string) bool { return driver == "Software Watchdog" }
 
 // Open arms the watchdog.
 func Open(c Config) (*Watchdog, error) {
