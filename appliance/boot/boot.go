@@ -27,8 +27,8 @@ const (
 	stopBound = 10 * time.Second
 )
 
-// PIDFile tells the serial console whom to ask for an end: SIGTERM powers off,
-// SIGUSR1 and SIGINT (Ctrl-Alt-Del) reboot.
+// PIDFile tells the serial console whom to ask for an end: SIGTERM powers off, SIGUSR1
+// reboots. Process 1 asks the same way, for Ctrl-Alt-Del or who signals it (cmd/pid1).
 const PIDFile = "/run/beffroi/init.pid"
 
 // TableFile is where the serial console reads the boot's table.

@@ -76,7 +76,7 @@ func (e *ending) what() End {
 }
 
 // onSignals turns signals into an end of the machine: SIGTERM powers off, SIGUSR1
-// and SIGINT (Ctrl-Alt-Del) reboot.
+// and SIGINT reboot.
 func (e *ending) onSignals() {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGINT)

@@ -33,16 +33,27 @@ const (
 type nodeActions struct {
 	Dir      config.Dir
 	PIDFile  string // of init
+	Reaper   int    // who ends a machine without an init: SIGUSR1 reboots, SIGUSR2 powers off; 0: nobody
 	Shell    string
 	Password string           // file with a hash
 	Operator *operator.Client // nil: this machine has no init of ours
 }
 
 // Reboot asks init; it stops all services first.
-func (a *nodeActions) Reboot(context.Context) error { return a.signal(unix.SIGUSR1) }
+func (a *nodeActions) Reboot(context.Context) error { return a.end(unix.SIGUSR1, unix.SIGUSR1) }
 
 // PowerOff asks init; it stops all services first.
-func (a *nodeActions) PowerOff(context.Context) error { return a.signal(unix.SIGTERM) }
+func (a *nodeActions) PowerOff(context.Context) error { return a.end(unix.SIGTERM, unix.SIGUSR2) }
+
+// end asks init, or the reaper when there is none: this console may stand in for an init
+// that cannot live.
+func (a *nodeActions) end(init, reaper unix.Signal) error {
+	err := a.signal(init)
+	if a.Reaper != 0 && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)) {
+		return unix.Kill(a.Reaper, reaper)
+	}
+	return err
+}
 
 func (a *nodeActions) signal(s unix.Signal) error {
 	if a.PIDFile == "" {

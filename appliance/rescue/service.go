@@ -17,6 +17,7 @@ type Config struct {
 	TTY       string // a terminal's path; empty: the one that it was started from
 	TableFile string // the table of the boot; empty: run/boot.json of Dir
 	PIDFile   string // init's process number: SIGUSR1 reboots, SIGTERM powers off; empty: the menu has neither
+	Reaper    int    // who is asked when there is no init: SIGUSR1 reboots, SIGUSR2 powers off; 0: nobody
 	Shell     string // program of the rescue shell; empty: the menu has none
 	Operator  string // socket of init (appliance/operator); empty: there is none
 	Version   string // of this release, where the table does not say it
@@ -41,7 +42,7 @@ func RunService(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	password := filepath.Join(string(c.Dir), PasswordFile)
 	source := &System{Dir: c.Dir, BootFile: c.TableFile, Version: c.Version, Password: password}
-	actions := &nodeActions{Dir: c.Dir, PIDFile: c.PIDFile, Shell: c.Shell, Password: password}
+	actions := &nodeActions{Dir: c.Dir, PIDFile: c.PIDFile, Reaper: c.Reaper, Shell: c.Shell, Password: password}
 	if c.Operator != "" {
 		source.Operator, actions.Operator = operator.NewClient(c.Operator), operator.NewClient(c.Operator)
 	}

@@ -273,6 +273,38 @@ func TestRebootAndPowerOffSignalInit(t *testing.T) {
 	}
 }
 
+// A console that stands in for an init that cannot live asks process 1, by its signals.
+func TestWithoutAnInitRebootAndPowerOffSignalTheReaper(t *testing.T) {
+	dir := home(t)
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	stale := filepath.Join(string(dir), "pid")
+	write(t, stale, strconv.Itoa(gone.Process.Pid)+"\n")
+	got := make(chan os.Signal, 4)
+	signal.Notify(got, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(got)
+	for _, pid := range []string{stale, stale + ".none"} {
+		for entry, want := range map[string]os.Signal{"m4\r": syscall.SIGUSR1, "m5\r": syscall.SIGUSR2} {
+			s := sit(t, rescue.Config{Dir: dir, PIDFile: pid, Reaper: os.Getpid()})
+			s.sees("Première")
+			s.press(entry)
+			s.sees("Oui, ")
+			s.press("2\r")
+			select {
+			case sig := <-got:
+				if sig != want {
+					t.Errorf("%s: %v", entry, sig)
+				}
+			case <-time.After(10 * time.Second):
+				t.Errorf("%s: no signal", entry)
+			}
+			s.sees("est demandé")
+		}
+	}
+}
+
 // The process of a service of this folder ends, others do not.
 func TestRestartEndsTheProcess(t *testing.T) {
 	dir := home(t)

@@ -36,6 +36,7 @@ func runRescue(args []string, stderr io.Writer) int {
 	}
 	c := rescue.Config{Dir: config.Dir(path), TTY: *tty}
 	if config.Dir(path) == boot.Dir { // on an appliance
+		c.Reaper = 1
 		c.TableFile, c.PIDFile, c.Shell, c.Operator = boot.TableFile, boot.PIDFile, shell, operator.Socket
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
