@@ -21,7 +21,7 @@ const MaxUKI = 90_000_000
 // CommandLine is what the kernel is told. Quiet enough for a screen on the serial
 // line. A panic before init runs stays on the screen: an image that is damaged would
 // start over for ever, because there is no other slot to fall back to yet; init turns
-// restarts on. Huge pages are for those who ask, as QEMU does for a guest's
+// restarts on (docs/decisions/0011). Huge pages are for those who ask, as QEMU does for a guest's
 // memory: given to all, they take twice as much for our services.
 const CommandLine = "console=tty0 console=ttyS0,115200 panic=0 loglevel=4 transparent_hugepage=madvise rdinit=/init"
 
