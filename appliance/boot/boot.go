@@ -45,13 +45,16 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	tasks := task.New(context.WithoutCancel(ctx))
-	end := &ending{stop: cancel, tasks: tasks}
-	end.onSignals()
 	_ = rootfs.MountAll(rootfs.Kernel()) // there is no place for a log before; the phase does it again, and tells
 	release := ReadRelease("/etc/os-release")
 	out := logTo("/run/beffroi/init.log", console)
 	log := slog.New(slog.NewTextHandler(out, nil))
 	s := newSystem(Dir, release, out, log, tasks)
+	end := &ending{tasks: tasks, stop: func() {
+		s.feeder.enter("end", leaving)
+		cancel()
+	}}
+	end.onSignals()
 	var seq *Sequence
 	seq = NewSequence(release.Version, TableFile, console, retry, s.phases(func(context.Context) (string, error) {
 		note, err := s.consoles(tasks, c)
@@ -68,8 +71,8 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 		tasks.Go("clock", s.keepClock)
 		s.keepServices(ctx, c, seq)
 	}
-	s.feeder.disarm()
-	return errors.Join(tasks.Stop(stopBound), halt(end.what()))
+	s.feeder.enter("end", leaving) // a boot that was ended has not done so yet
+	return errors.Join(tasks.Stop(stopBound), halt(end.what(), s.feeder.disarm))
 }
 
 // phases is the table of a boot. What comes first needs nothing of what comes later: the

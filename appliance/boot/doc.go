@@ -30,8 +30,8 @@
 // (package address) and makes the guests' taps (package tap).
 //
 // The watchdog is fed while each phase ends or gets on within its bound and, later, while
-// init's own loops say that all is well (vigil). When it is not fed any more the kernel's
-// log and consoles say why; shortly before the hardware strikes the kernel panics, so that
-// the next boot can tell (package pstore). A boot on trial that hangs so comes to the end of
-// its tries, and the loader takes the other slot.
+// init's own loops say that all is well (vigil); it guards the machine's end, too. When it
+// is not fed any more the kernel's log and consoles say why; shortly before the hardware
+// strikes the kernel panics, so that the next boot can tell (package pstore). A boot on trial
+// that hangs so comes to the end of its tries, and the loader takes the other slot.
 package boot

@@ -17,7 +17,7 @@ import (
 // the machine. Shortly before that it has the kernel panic, because a reset keeps no
 // words and a panic does (package pstore).
 type feeder struct {
-	tasks *task.Group
+	tasks *task.Group // its own: it outlives all others
 	log   *slog.Logger
 	from  time.Time                    // of the clock that the vigil is told
 	say   func(french, english string) // on the kernel's log, and so on its consoles
@@ -33,15 +33,21 @@ type feeder struct {
 // times in each timeout: a fifth of it is left for the kernel's last words.
 const lastRefusal = 4
 
-func newFeeder(tasks *task.Group, log *slog.Logger) *feeder {
-	return &feeder{tasks: tasks, log: log, from: time.Now(), say: sayToKernel, crash: crashKernel}
+func newFeeder(ctx context.Context, log *slog.Logger) *feeder {
+	return &feeder{tasks: task.New(context.WithoutCancel(ctx)), log: log, from: time.Now(), say: sayToKernel, crash: crashKernel}
 }
 
 func (f *feeder) start(w *watchdog.Watchdog) {
 	f.mu.Lock()
 	f.dog = w
 	f.mu.Unlock()
-	f.tasks.Go("watchdog", func(ctx context.Context) error { return w.Feed(ctx, f.good) })
+	f.tasks.Go("watchdog", func(ctx context.Context) error {
+		err := w.Feed(ctx, f.good)
+		if err != nil {
+			f.log.Error("the watchdog cannot be fed: the machine will be reset", "cause", err)
+		}
+		return err
+	})
 }
 
 // tell tells the vigil something, and the time.
@@ -88,7 +94,11 @@ func (f *feeder) good() bool {
 	return false
 }
 
+// disarm is the last thing before the machine ends.
 func (f *feeder) disarm() {
+	if err := f.tasks.Stop(time.Second); err != nil {
+		f.log.Warn("the watchdog's feeding", "cause", err)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dog == nil {

@@ -102,9 +102,9 @@ func (s *system) watchButton(ctx context.Context, pressed func()) error {
 // grace is how long processes that are left get to end by themselves.
 const grace = 5 * time.Second
 
-// halt ends what is left of the machine, in order: processes, state, power. Its
-// services have stopped before.
-func halt(end End) error {
+// halt ends what is left of the machine, in order: processes, state, the watchdog that
+// guards this, power. Its services have stopped before.
+func halt(end End, disarm func()) error {
 	others(unix.SIGTERM)
 	for limit := time.Now().Add(grace); time.Now().Before(limit) && others(0) > 0; {
 		time.Sleep(50 * time.Millisecond)
@@ -116,6 +116,7 @@ func halt(end End) error {
 		_ = unix.Mount("", statePath, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") // whoever holds it cannot write any more
 	}
 	unix.Sync()
+	disarm()
 	if err := unix.Reboot(int(end)); err != nil {
 		return fmt.Errorf("end the machine: %w", err)
 	}

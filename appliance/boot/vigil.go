@@ -23,6 +23,9 @@ const (
 	// pausing is for what lies between two phases, or two tries of one: the table is
 	// written, and 2 seconds pass.
 	pausing = time.Minute
+	// leaving is for the end of the machine: services get ten seconds each, what is left
+	// five, and a disk may have much to write.
+	leaving = 5 * time.Minute
 	// untold is for a phase that waits for a person, who may come next week.
 	untold time.Duration = 0
 	// stale is how old the last good beat of init's own loops may be.
@@ -51,9 +54,10 @@ type vigil struct {
 	beats   [loops]time.Duration
 }
 
-// enter begins a phase, or another try of it.
+// enter begins a phase, or another try of it. The machine's end is one too: there are no
+// beats any more.
 func (v *vigil) enter(now time.Duration, phase string, bound time.Duration) {
-	v.phase, v.since, v.bound = phase, now, bound
+	v.phase, v.since, v.bound, v.watched = phase, now, bound, false
 }
 
 // within gives the phase that runs another bound, from now on.
@@ -83,7 +87,7 @@ func (v *vigil) fault(now time.Duration) (french, english string) {
 	if !v.watched {
 		if stuck := now - v.since; v.bound != untold && stuck > v.bound {
 			s := stuck.Round(time.Second)
-			return fmt.Sprintf("l'étape %s du démarrage n'avance plus depuis %v", v.phase, s), fmt.Sprintf("phase %s of the boot has not got on for %v", v.phase, s)
+			return fmt.Sprintf("l'étape %s n'avance plus depuis %v", v.phase, s), fmt.Sprintf("phase %s has not got on for %v", v.phase, s)
 		}
 		return "", ""
 	}

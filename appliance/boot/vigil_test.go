@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"beffroi.dev/pkg/task"
 )
 
 // What the watchdog hangs on: each row is a story, told to a vigil second by second, and
@@ -22,7 +20,7 @@ func TestTheWatchdogIsFedWhileTheBootAndThenTheLoopsMove(t *testing.T) {
 	}{
 		{"before the first phase", func(*vigil) {}, 3600, ""},
 		{"a phase within its bound", func(v *vigil) { v.enter(at(5), "modules", at(60)) }, 65, ""},
-		{"a phase that hangs", func(v *vigil) { v.enter(at(5), "modules", at(60)) }, 66, "phase modules of the boot has not got on for 1m1s"},
+		{"a phase that hangs", func(v *vigil) { v.enter(at(5), "modules", at(60)) }, 66, "phase modules has not got on for 1m1s"},
 		{"a phase that gets on", func(v *vigil) { v.enter(0, "state", at(60)); v.moves(at(50)); v.moves(at(100)) }, 160, ""},
 		{"a phase that got on, and then hangs", func(v *vigil) { v.enter(0, "state", at(60)); v.moves(at(50)) }, 111, "phase state"},
 		{"the next phase has a bound of its own", func(v *vigil) { v.enter(0, "state", at(60)); v.enter(at(59), "identity", at(60)) }, 119, ""},
@@ -53,6 +51,8 @@ func TestTheWatchdogIsFedWhileTheBootAndThenTheLoopsMove(t *testing.T) {
 			v.beat(at(60), fences, false)
 			v.beat(at(60), services, true)
 		}, 60, "a guest that must die lives"},
+		{"an end of the machine asks for no beats", func(v *vigil) { v.watch(0); v.enter(at(60), "end", leaving) }, 300, ""},
+		{"but it may not hang", func(v *vigil) { v.watch(0); v.enter(at(60), "end", at(300)) }, 361, "phase end"},
 		{"a loop that is well again", func(v *vigil) {
 			v.watch(0)
 			v.beat(at(60), fences, false)
@@ -73,7 +73,7 @@ func TestTheWatchdogIsFedWhileTheBootAndThenTheLoopsMove(t *testing.T) {
 // feeds again when what was stuck moves after all.
 func TestAFeederThatStopsSaysWhyAndThenHasTheKernelPanic(t *testing.T) {
 	var did []string
-	f := newFeeder(task.New(t.Context()), slog.New(slog.DiscardHandler))
+	f := newFeeder(t.Context(), slog.New(slog.DiscardHandler))
 	f.say = func(_, english string) { did = append(did, english) }
 	f.crash = func() { did = append(did, "panic") }
 	ask := func(times int) (fed int) {

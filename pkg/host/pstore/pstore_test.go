@@ -27,11 +27,11 @@ func leave(t *testing.T, dir string, files map[string]string) {
 func TestTheCauseOfAPanicThatInitAskedForIsInits(t *testing.T) {
 	from := t.TempDir()
 	leave(t, from, map[string]string{
-		"dmesg-efi-1": "<2>[ 341.0] beffroi: the watchdog is not fed, the machine will be reset: phase disk of the boot has not got on for 5m1s\n" +
+		"dmesg-efi-1": "<2>[ 341.0] beffroi: the watchdog is not fed, the machine will be reset: phase disk has not got on for 5m1s\n" +
 			"<6>[ 365.0] sysrq: Trigger a crash\n<0>[ 365.1] Kernel panic - not syncing: sysrq triggered crash\n",
 	})
 	d, err := pstore.Collect(from, t.TempDir(), now)
-	if want := "the watchdog is not fed, the machine will be reset: phase disk of the boot has not got on for 5m1s"; err != nil || d.Words != want {
+	if want := "the watchdog is not fed, the machine will be reset: phase disk has not got on for 5m1s"; err != nil || d.Words != want {
 		t.Errorf("Collect = %+v, %v; want %q", d, err, want)
 	}
 }
