@@ -27,7 +27,7 @@ test: deps build lint arch disk ## everything: all tests, 2,000 seeds of the clu
 	BEFFROI_REQUIRE_TOOLS=1 $(GO) test -count=1 -v -timeout 20m ./tools/vmtest
 
 vm-test: deps build disk ## the long tests of the real image: faults, kills, Secure Boot, two builds; over an hour
-	BEFFROI_REQUIRE_TOOLS=1 BEFFROI_VM_TESTS=1 $(GO) test -count=1 -v -timeout 60m -skip TestThePairInService ./tools/vmtest
+	BEFFROI_REQUIRE_TOOLS=1 BEFFROI_VM_TESTS=1 $(GO) test -count=1 -v -timeout 80m -skip TestThePairInService ./tools/vmtest
 	BEFFROI_REQUIRE_TOOLS=1 BEFFROI_VM_TESTS=1 $(GO) test -count=1 -v -timeout 60m -run TestThePairInService ./tools/vmtest
 	BEFFROI_IMAGE_TESTS=1 $(GO) test -count=1 -v -timeout 20m -run TestTwoBuilds ./image/build
 

@@ -33,7 +33,8 @@ type Alone struct {
 	Beside, Controller string
 	Cards              string // model of the card; empty: as in the lab
 	NoWatchdog         bool
-	Clock              string // of -rtc base=; empty: utc
+	More               []string // more words for QEMU
+	Clock              string   // of -rtc base=; empty: utc
 }
 
 // Machine is a running one.
@@ -115,6 +116,7 @@ func (a Alone) args(dir, vars, acc string) []string {
 		args = append(args, "-device", "i6300esb")
 	}
 	args = append(args, "-device", "virtio-blk-pci,drive=disk,bootindex=0")
+	args = append(args, a.More...)
 	if a.Beside != "" {
 		args = append(args, "-drive", "if=none,id=beside,format=raw,snapshot=on,file="+a.Beside, "-device", a.Controller, "-device", "scsi-hd,drive=beside")
 	}
