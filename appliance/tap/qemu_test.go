@@ -98,6 +98,7 @@ func hears(t *testing.T, frames <-chan []byte, mac net.HardwareAddr, kind []byte
 // QEMU, as a user without any right, opens the tap that init made for it; what its
 // firmware says is on the lan, and the tap stays for as long as it lives.
 func TestAGuestIsOnTheLan(t *testing.T) {
+	nstest.Users(t)
 	for _, need := range []string{"/usr/lib/ipxe/qemu/efi-virtio.rom", "/dev/net/tun"} {
 		if _, err := os.Stat(need); err != nil {
 			t.Skip(err)

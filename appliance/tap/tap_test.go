@@ -19,6 +19,7 @@ import (
 	"beffroi.dev/appliance/tap"
 	"beffroi.dev/pkg/host/account"
 	"beffroi.dev/pkg/host/netcfg"
+	"beffroi.dev/pkg/host/netcfg/nstest"
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
 )
@@ -227,6 +228,7 @@ func TestOnlyTheVMServiceMayAsk(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can ask as somebody else")
 	}
+	nstest.Users(t)
 	n := &network{taps: map[netcfg.Tap]int{}}
 	path := start(t, newVote(t), n)
 	if err := errors.Join(os.Chmod(path, 0o666), os.Chmod(filepath.Dir(path), 0o755)); err != nil {

@@ -112,6 +112,7 @@ func TestALeaseThatWouldCutSomebodyOffIsRefused(t *testing.T) {
 }
 
 func TestTapsOfGuests(t *testing.T) {
+	nstest.Users(t)
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		t.Skipf("no taps here: %v", err)
 	}

@@ -183,7 +183,7 @@ func TestAGuestsTapLeadsToTheTownAndNotToTheFibres(t *testing.T) {
 	w.node.Do(t, func() error {
 		_, err := e.Apply(t.Context(), ports())
 		if err == nil {
-			link, err = e.AddTap("1", 0, 100001)
+			link, err = e.AddTap("1", 0, os.Geteuid())
 		}
 		return err
 	})

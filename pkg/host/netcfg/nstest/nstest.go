@@ -4,8 +4,9 @@
 // A Host is an empty network namespace, held open by the test and gone with it.
 // Run executes a function on a thread that has entered the namespace; a socket
 // opened there stays there, whoever uses it later, but a goroutine that the
-// function starts does not. Tests that need a Host are skipped where they may not
-// make one, with the reason.
+// function starts does not. Main lets a package's tests make hosts without root; where
+// even that is refused, tests that need one are skipped with the reason, or fail when
+// BEFFROI_REQUIRE_TOOLS is set.
 package nstest
 
 import (
@@ -31,9 +32,6 @@ type Host struct {
 // New makes a host whose loopback interface is up.
 func New(t testing.TB, name string) *Host {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
 	h := &Host{Name: name, fd: -1}
 	done := make(chan error, 1)
 	go func() {
@@ -41,7 +39,7 @@ func New(t testing.TB, name string) *Host {
 		done <- h.make()
 	}()
 	if err := <-done; err != nil {
-		t.Skipf("no network namespace can be made here: %v", err)
+		missing(t, err)
 	}
 	t.Cleanup(func() { _ = unix.Close(h.fd) })
 	h.Do(t, func() error {
