@@ -10,15 +10,37 @@ import (
 	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/host/netcfg"
 	"beffroi.dev/pkg/host/netcfg/probe"
+	"beffroi.dev/pkg/task"
 )
 
 // cablesEvery is the time between two looks at what the probe found.
 const cablesEvery = 2 * time.Second
 
-// probeCables says which cable is plugged where, for as long as init lives, once.
-func (s *system) probeCables(cfg netcfg.Config) error {
+// probeCables says which cable is plugged where, and follows fibres that were plugged
+// elsewhere, for as long as init lives, once.
+func (s *system) probeCables() {
 	if s.probing {
+		return
+	}
+	s.probing = true
+	s.tasks.Go("cables", func(ctx context.Context) error {
+		seen := &sighting{from: map[string]string{}}
+		for ctx.Err() == nil {
+			if err := s.watchCables(ctx, seen); err != nil {
+				s.log.Error("which cable is plugged where is not watched; trying again", "cause", err)
+				wait(ctx, retry)
+			}
+		}
 		return nil
+	})
+}
+
+// watchCables probes the cards in the roles that they have now, until a fibre gets
+// another card.
+func (s *system) watchCables(ctx context.Context, seen *sighting) error {
+	cfg, err := LoadNetwork(s.dir)
+	if err != nil {
+		return err
 	}
 	cards, err := netcfg.Cards(false)
 	if err != nil {
@@ -29,10 +51,10 @@ func (s *system) probeCables(cfg netcfg.Config) error {
 	if err != nil {
 		return err
 	}
-	s.probing = true
-	s.tasks.Go("cable probe", w.Run)
-	s.tasks.Go("cables", func(ctx context.Context) error { return s.tellCables(ctx, w) })
-	return nil
+	tasks := task.New(ctx)
+	tasks.Go("cable probe", w.Run)
+	s.tellCables(ctx, w, seen)
+	return tasks.Stop(stopBound)
 }
 
 // ports are all cards, those without a role too: a fibre may be plugged into one.
@@ -53,31 +75,29 @@ func ports(cards []netcfg.Card, roles netcfg.Roles, cfg netcfg.Config) []probe.P
 	return all
 }
 
-// tellCables writes down what was found, when it changes.
-func (s *system) tellCables(ctx context.Context, w *probe.Watcher) error {
+// tellCables writes down what was found, when it changes, until a fibre got another card
+// or ctx ends.
+func (s *system) tellCables(ctx context.Context, w *probe.Watcher, seen *sighting) {
 	var told []status.Cable
-	for tick := time.NewTicker(cablesEvery); ; {
-		select {
-		case <-ctx.Done():
-			tick.Stop()
-			return nil
-		case <-tick.C:
-		}
+	for wait(ctx, cablesEvery); ctx.Err() == nil; wait(ctx, cablesEvery) {
 		reports, err := w.Report()
 		if err != nil {
 			s.log.Warn("what is plugged where is not known", "cause", err)
 			continue
 		}
-		found := cables(reports)
-		if reflect.DeepEqual(found, told) {
+		if found := probe.Found(uint64(s.node.Self), reports); seen.sure(time.Now(), found) && s.follow(ctx, found, seen.from) {
+			return
+		}
+		list := cables(reports, seen.from)
+		if reflect.DeepEqual(list, told) {
 			continue
 		}
-		if err := status.SaveCables(s.dir.Cables(), found); err != nil {
+		if err := status.SaveCables(s.dir.Cables(), list); err != nil {
 			s.log.Warn("what is plugged where cannot be told", "cause", err)
 			continue
 		}
-		told = found
-		for _, c := range found {
+		told = list
+		for _, c := range list {
 			for _, f := range c.Faults {
 				s.log.Warn("cable", "role", c.Role, "card", c.Card, "fault", f.Code, "means", f.Text)
 			}
@@ -85,12 +105,22 @@ func (s *system) tellCables(ctx context.Context, w *probe.Watcher) error {
 	}
 }
 
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
 // cables words what the probe found. What carries nothing and has no role is nobody's
 // business.
-func cables(reports []probe.Report) []status.Cable {
+func cables(reports []probe.Report, from map[string]string) []status.Cable {
 	var all []status.Cable
 	for _, r := range reports {
 		c := status.Cable{Role: r.Role, Card: r.Card, Carrier: r.Carrier, Speed: r.Speed, Twin: r.Peer != 0, MTU: r.MTU, Passed: r.MTUVerified}
+		if c.From = from[r.Role]; c.From == r.Card {
+			c.From = ""
+		}
 		for _, f := range r.Faults {
 			c.Faults = append(c.Faults, status.Flaw{Code: string(f.Kind), Text: f.Text})
 		}

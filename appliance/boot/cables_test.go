@@ -25,11 +25,13 @@ func TestEveryCardIsProbedInItsRole(t *testing.T) {
 
 func TestACardWithoutARoleIsToldOnlyWhenItMeansSomething(t *testing.T) {
 	got := cables([]probe.Report{
+		{Role: "fibre2", Card: "eth5", Carrier: true, Peer: 2},
 		{Role: "fibre1", Card: "eth1", Carrier: true, Peer: 2, MTU: 9000, MTUVerified: true, Speed: 10000},
 		{Role: probe.None.String(), Card: "eth3"},
 		{Role: probe.None.String(), Card: "eth4", Carrier: true, Faults: []probe.Fault{{Kind: probe.WrongPort, Text: "fibre2 is plugged into eth4"}}},
-	})
+	}, map[string]string{"fibre1": "eth1", "fibre2": "eth2"})
 	want := []status.Cable{
+		{Role: "fibre2", Card: "eth5", From: "eth2", Carrier: true, Twin: true},
 		{Role: "fibre1", Card: "eth1", Carrier: true, Twin: true, MTU: 9000, Passed: true, Speed: 10000},
 		{Card: "eth4", Carrier: true, Faults: []status.Flaw{{Code: "wrong-port", Text: "fibre2 is plugged into eth4"}}},
 	}

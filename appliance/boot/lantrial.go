@@ -90,6 +90,17 @@ func (t *lanTrial) drop() {
 	t.before, t.tried = nil, nil
 }
 
+// aside makes another change of the network, unless one is tried: what is tried says
+// what would be undone and kept.
+func (t *lanTrial) aside(change func() error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.tried != nil {
+		return errNotNow
+	}
+	return change()
+}
+
 // left is how long a trial still has; 0 when nothing is tried.
 func (t *lanTrial) left(now time.Time) time.Duration {
 	t.mu.Lock()

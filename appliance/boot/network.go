@@ -71,9 +71,7 @@ func (s *system) network(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := s.probeCables(cfg); err != nil {
-		s.log.Error("which cable is plugged where is not watched", "cause", err)
-	}
+	s.probeCables()
 	var notes []string
 	for role, card := range st.Roles {
 		notes = append(notes, fmt.Sprintf("%s %s", role, card.Name))

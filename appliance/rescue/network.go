@@ -26,6 +26,15 @@ func (networkView) draw(m *Model) content {
 		c.body = labelled(c.body, statusAt, m.t("row.service"), screen.Plain, clip(s, 50))
 	}
 	c.gap()
+	for i, k := range m.snap.Net.Cards {
+		text, style := m.t("card.at", known(m.Lang, "port.", clip(k.Role, 16)), clip(k.Name, 15)), screen.Plain
+		text = join(text, yes(k.Twin && k.Role != "lan", m.t("up"), ""))
+		if k.From != "" {
+			text, style = join(text, m.t("card.from", clip(k.From, 15))), screen.Bold
+		}
+		c.body = labelled(c.body, statusAt, yes(i == 0, m.t("row.cards"), ""), style, text)
+	}
+	c.gap()
 	if p := &m.snap.Pair; p.Known {
 		for i, l := range p.Links {
 			style := [...]screen.Style{screen.Warn, screen.Plain}[btoi(l.Up)]

@@ -128,7 +128,16 @@ type Net struct {
 	Ports   []Port
 	Gateway netip.Addr
 	Service string // the address that citizens use
+	Cards   []Card // which play a role, as init sees them
 	Err     error
+}
+
+// Card is the one of a role.
+type Card struct {
+	Role string // lan, fibre1, fibre2
+	Name string
+	From string // the card in which a fibre that was found had been looked for
+	Twin bool   // the other node is heard on it
 }
 
 // Port is one network port.

@@ -237,16 +237,31 @@ func (s *System) net(paired bool) (n Net) {
 			n.Ports = append(n.Ports, p)
 		}
 	}
-	order := func(p Port) int {
-		if i := slices.Index([]string{"lan", "fibre1", "fibre2"}, p.Name); i >= 0 {
-			return i
-		}
-		return 9
-	}
-	slices.SortStableFunc(n.Ports, func(a, b Port) int { return cmp.Compare(order(a), order(b)) })
+	slices.SortStableFunc(n.Ports, func(a, b Port) int { return cmp.Compare(order(a.Name), order(b.Name)) })
 	n.Ports = n.Ports[:min(len(n.Ports), maxPorts)]
 	n.Gateway = gateway()
+	n.Cards = s.cards()
 	return n
+}
+
+// cards are those that init has found to play a role; by hand there is no init that looks.
+func (s *System) cards() (all []Card) {
+	list, _ := status.LoadCables(s.Dir.Cables())
+	for _, c := range list {
+		if c.Role != "" {
+			all = append(all, Card{Role: c.Role, Name: c.Card, From: c.From, Twin: c.Twin})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Card) int { return cmp.Compare(order(a.Role), order(b.Role)) })
+	return all[:min(len(all), maxPorts)]
+}
+
+// order is that of the roles on the screen.
+func order(role string) int {
+	if i := slices.Index([]string{"lan", "fibre1", "fibre2"}, role); i >= 0 {
+		return i
+	}
+	return 9
 }
 
 // watchdogOf is the one that init says it has armed. That of a controller that speaks

@@ -34,7 +34,8 @@ func healthy() Snapshot {
 		Net: Net{Gateway: netip.MustParseAddr("10.20.0.1"), Service: "10.20.0.80:443", Ports: []Port{
 			{Name: "lan", Up: true, Addresses: []netip.Prefix{prefix("10.20.0.11/24"), prefix("10.20.0.80/32")}},
 			{Name: "fibre1", Up: true, Addresses: []netip.Prefix{prefix("fd00:beff:1::1/64")}},
-			{Name: "fibre2", Up: true, Addresses: []netip.Prefix{prefix("fd00:beff:2::1/64")}}}},
+			{Name: "fibre2", Up: true, Addresses: []netip.Prefix{prefix("fd00:beff:2::1/64")}}},
+			Cards: []Card{{Role: "lan", Name: "enp1s0"}, {Role: "fibre1", Name: "enp4s0", From: "enp2s0", Twin: true}, {Role: "fibre2", Name: "enp3s0", Twin: true}}},
 		Pairing:  Pairing{Known: true, Paired: true},
 		Watchdog: Watchdog{Known: true, Armed: true, Driver: "iTCO_wdt", Timeout: 30 * time.Second},
 		Services: []string{"node", "block", "vm", "citizen", "console"},

@@ -4,6 +4,7 @@ package status
 type Cable struct {
 	Role    string `json:"role"` // lan, fibre1, fibre2; empty: a card without a role
 	Card    string `json:"card"`
+	From    string `json:"from,omitempty"` // of a fibre that init found: the card in which it was not
 	Carrier bool   `json:"carrier"`
 	Speed   int    `json:"speed_mbit,omitempty"`
 	Twin    bool   `json:"twin"`             // the twin was heard on it

@@ -16,7 +16,9 @@
 // It owns every card that it gave a role (the alias "beffroi:ROLE" marks them, so
 // that a new process knows them again), the bridge of the guests and their taps,
 // and the routes it made (protocol 66). What it owns and no longer wants it
-// removes; what bears no such mark it never touches.
+// removes; what bears no such mark it never touches, except that cards without a role
+// are switched on, so that a fibre in the wrong one is heard. Follow gives a fibre the
+// card in which it was found.
 //
 // A tap is made for a user, lasts until it is removed, and is never touched by Apply,
 // except that it follows the bridge. Guests' frames are not looked at: they are in the

@@ -108,7 +108,8 @@ func (e *Engine) apply(ctx context.Context) (Status, error) {
 		e.log.Warn("port without a card", "role", f.Role, "why", f.Why)
 	}
 	var failed []error
-	for _, s := range Changes(state, plan) {
+	steps := Changes(state, plan)
+	for _, s := range append(steps, spare(state, cards, roles, steps)...) {
 		if err := ctx.Err(); err != nil {
 			failed = append(failed, fmt.Errorf("%v: %w", s, err))
 			break

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"beffroi.dev/pkg/host/netcfg"
 	"beffroi.dev/pkg/host/netcfg/nstest"
@@ -55,13 +56,74 @@ func TestApplyToARealKernel(t *testing.T) {
 		return errors.Join(
 			has("br-lan", "192.0.2.11/24"), hasNot("br-lan", "192.0.2.10/24"), hasNot("eth1", "10.77.1.1/30"),
 			link("eth1", func(l netlink.Link) bool {
-				return l.Attrs().MTU == 1500 && l.Attrs().Flags&net.FlagUp == 0 && l.Attrs().Alias == ""
+				return l.Attrs().MTU == 1500 && l.Attrs().Flags&net.FlagUp != 0 && l.Attrs().Alias == "" // it listens
 			}),
+			sysctl("net/ipv6/conf/eth1/disable_ipv6", "1"),
 			route("198.51.100.1", "br-lan"))
 	})
 	if s := apply(e); len(s.Steps) > 0 {
 		t.Errorf("applied again: steps %v; want none", s.Steps)
 	}
+}
+
+// What listens at a fibre's address goes on when the fibre changes its card.
+func TestFibresThatChangePlacesOnARealKernel(t *testing.T) {
+	node, far := nstest.New(t, "node"), nstest.New(t, "far")
+	for _, card := range []string{"eth0", "eth1", "eth2", "eth3"} {
+		nstest.Cable(t, node, card, far, card)
+	}
+	far.Address(t, "eth1", "fd00:2::2/64") // the cables are crossed, and then in the spare card
+	far.Address(t, "eth2", "fd00:1::2/64")
+	far.Address(t, "eth3", "fd00:3::2/64")
+	cfg := netcfg.Config{Lan: netcfg.Lan{Port: "#0", Mode: "dhcp"}, Fibres: []netcfg.Fibre{
+		{Name: "fibre1", Port: "#1", MTU: 1500, Address: netip.MustParsePrefix("fd00:1::1/64")},
+		{Name: "fibre2", Port: "#2", MTU: 1500, Address: netip.MustParsePrefix("fd00:2::1/64")}}}
+	e := netcfg.New(quiet(), netcfg.Options{Virtual: true})
+	apply := func() (cards []netcfg.Card) {
+		t.Helper()
+		node.Do(t, func() (err error) {
+			st, err := e.Apply(t.Context(), cfg)
+			cards, _ = netcfg.Cards(true)
+			if len(st.Faults) > 0 {
+				return st.Faults[0]
+			}
+			return err
+		})
+		return cards
+	}
+	cards := apply()
+	node.Do(t, func() error {
+		l, err := net.Listen("tcp", "[fd00:1::1]:7001")
+		if err == nil {
+			t.Cleanup(func() { _ = l.Close() })
+		}
+		return err
+	})
+	meets := func() error {
+		return far.Run(func() error {
+			c, err := net.DialTimeout("tcp", "[fd00:1::1]:7001", 200*time.Millisecond)
+			if err == nil {
+				_ = c.Close()
+			}
+			return err
+		})
+	}
+	if meets() == nil {
+		t.Fatal("fibre1 works in the wrong card: the test proves nothing")
+	}
+	cfg = cfg.Follow(cards, map[string]string{"fibre1": "eth2", "fibre2": "eth1"})
+	cards = apply()
+	nstest.Eventually(t, time.Minute, meets)
+	cfg = cfg.Follow(cards, map[string]string{"fibre2": "eth3"})
+	apply()
+	node.Do(t, func() error { return errors.Join(has("eth2", "fd00:1::1/64"), has("eth3", "fd00:2::1/64")) })
+	nstest.Eventually(t, time.Minute, meets)
+	node.Do(t, func() error {
+		if st, err := e.Apply(t.Context(), cfg); err != nil || len(st.Steps) > 0 {
+			t.Errorf("applied again: steps %v, %v; want none", st.Steps, err)
+		}
+		return nil
+	})
 }
 
 func TestAMissingCardStopsNothingElse(t *testing.T) {

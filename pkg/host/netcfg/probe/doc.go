@@ -8,7 +8,7 @@
 // at one end, tells whether jumbo frames pass.
 //
 // The core is pure: it is told of frames and of the time. Watcher owns the sockets.
-// What is found is for people to read and for the search of an unassigned fibre;
-// the frames prove nothing of who sent them, so nothing that matters may rest on
-// them.
+// What is found is for people to read, and for init to follow a fibre that was plugged
+// elsewhere (Found). The frames prove nothing of who sent them, so nothing that matters
+// may rest on them: a fibre over which a session lives is not moved.
 package probe

@@ -43,6 +43,7 @@ type Report struct {
 	Speed       int     `json:"speed,omitempty"` // Mbit/s
 	Peer        uint64  `json:"peer,omitempty"`  // the twin's node, when it is there
 	PeerRole    string  `json:"peerRole,omitempty"`
+	Sole        bool    `json:"sole,omitempty"`        // nobody but the twin is there, on one card
 	CrossedWith string  `json:"crossedWith,omitempty"` // the role whose cable this is
 	MTU         int     `json:"mtu,omitempty"`         // the size to pass
 	MTUVerified bool    `json:"mtuVerified"`
@@ -80,6 +81,7 @@ func (c *core) judge(p *port, carrier bool) Report {
 			r.fault(Foreign, "%s: a node of another pair is at the other end", p.Role)
 		}
 	}
+	r.Sole = len(p.peers) == 1 && r.Peer != 0
 	if p.Role.fibre() && len(p.peers) == 0 {
 		r.fault(NoPeer, "%s: there is a signal on %s, but nobody speaks", p.Role, p.Card)
 	}
@@ -122,25 +124,4 @@ func judgeTwin(r *Report, p *port, q Peer) {
 	case p.Role.fibre():
 		r.fault(FarPort, "%s: the other end is a card of the twin that has no role", p.Role)
 	}
-}
-
-// Found names the cards in which fibres were found that have no card yet, by role.
-// A role that was found twice is left out.
-func Found(reports []Report) map[string]string {
-	found, twice := map[string]string{}, map[string]bool{}
-	for _, r := range reports {
-		if i := slices.IndexFunc(r.Faults, func(f Fault) bool { return f.Kind == WrongPort }); i >= 0 && len(r.Faults) == 1 {
-			twice[r.CrossedWith] = twice[r.CrossedWith] || found[r.CrossedWith] != ""
-			found[r.CrossedWith] = r.Card
-		}
-	}
-	for _, r := range reports {
-		twice[r.Role] = true // it has a card
-	}
-	for role := range twice {
-		if twice[role] {
-			delete(found, role)
-		}
-	}
-	return found
 }

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"maps"
 	"net"
 	"testing"
 	"time"
@@ -98,25 +97,6 @@ func TestSizeIsEchoedOnlyToTheTwinOnAFibre(t *testing.T) {
 		p := &port{Port: Port{MAC: mac(2), Role: tc.port}}
 		if b := c.receive(time.Time{}, p, frame{kind: size, pair: tc.pair, node: tc.node, size: 9000}, mac(9)); (b != nil) != tc.want || b != nil && len(b) != 9014 {
 			t.Errorf("%+v: answer of %d bytes", tc, len(b))
-		}
-	}
-}
-
-func TestFoundNamesTheCardOfAFibreThatHasNone(t *testing.T) {
-	wrong := func(card, with string) Report {
-		return Report{Role: "none", Card: card, CrossedWith: with, Faults: []Fault{{Kind: WrongPort}}}
-	}
-	for _, tc := range []struct {
-		name string
-		in   []Report
-		want map[string]string
-	}{
-		{"both", []Report{{Role: "lan"}, wrong("eth1", "fibre2"), wrong("eth2", "fibre1")}, map[string]string{"fibre1": "eth2", "fibre2": "eth1"}},
-		{"one is assigned already", []Report{{Role: "fibre1"}, wrong("eth1", "fibre1"), wrong("eth2", "fibre2")}, map[string]string{"fibre2": "eth2"}},
-		{"one heard twice", []Report{wrong("eth1", "fibre1"), wrong("eth2", "fibre1")}, map[string]string{}},
-	} {
-		if got := Found(tc.in); !maps.Equal(got, tc.want) {
-			t.Errorf("%s: %v; want %v", tc.name, got, tc.want)
 		}
 	}
 }

@@ -123,9 +123,15 @@ func TestAFibreInACardWithoutARoleIsFound(t *testing.T) {
 	wa, wb := watch(t, g, a, 1, 1500), watch(t, g, b, 2, 1500)
 	sees(t, wa, "none", faulty(probe.WrongPort, "fibre1"))
 	sees(t, wb, "fibre1", faulty(probe.FarPort, ""))
-	reports, err := wa.Report()
-	if got := probe.Found(reports); err != nil || got["fibre1"] != "spare" {
-		t.Errorf("Found = %v, %v; want fibre1 in spare", got, err)
+	for _, tc := range []struct {
+		node uint64
+		w    *probe.Watcher
+		want string
+	}{{1, wa, "spare"}, {2, wb, ""}} {
+		reports, err := tc.w.Report()
+		if got := probe.Found(tc.node, reports); err != nil || got["fibre1"] != tc.want {
+			t.Errorf("node %d: Found = %v, %v; want fibre1 in %q", tc.node, got, err, tc.want)
+		}
 	}
 }
 
