@@ -1,10 +1,11 @@
 package vmtest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
-	"beffroi.dev/tools/serial"
+	"beffroi.dev/tools/histories/rig"
 	"beffroi.dev/tools/vmpair"
 )
 
@@ -16,52 +17,66 @@ func TestFibresAreFollowed(t *testing.T) {
 	p := pair(t)
 	c := file(t, p)
 	c.goOn(t, time.Now())
-	line := desk(t, p, "b", "Réseau")
-	before := sees(t, line, "Fibre 1", "répond")
-	t.Logf("before:\n%s", before)
-	plugged := time.Now()
-	cross(t, p, "fibre2", "fibre1")
-	if _, err := line.Home(within(t, seenBound)); err != nil {
+	for _, n := range []string{"a", "b"} {
+		if screen := cards(t, p, n); strings.Contains(screen, found) {
+			t.Errorf("%s has found fibres that nobody moved:\n%s", n, screen)
+		}
+	}
+	begun := time.Now()
+	mends(t, p, c, "fibre2", "fibre1")
+	t.Logf("followed %.1f s after they were crossed", time.Since(begun).Seconds())
+	node := ""
+	for _, n := range []string{"a", "b"} {
+		if screen := cards(t, p, n); strings.Contains(screen, found) {
+			node += n
+			t.Logf("%s followed:\n%s", n, screen)
+		}
+	}
+	if node != "a" && node != "b" {
+		t.Fatalf("followed by %q; want one node", node)
+	}
+
+	do(t, p, "kill", node)
+	if _, err := p.Until(t.Context(), quietBound, rig.Twin(node)+" serves", func(s rig.Status) bool { return s.Citizen == rig.Twin(node) }); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("crossed:\n%s", sees(t, line, "Les deux fibres sont croisées"))
-	c.goOn(t, time.Now())
-	t.Logf("followed after %.1f s:\n%s", time.Since(plugged).Seconds(), healed(t, line))
+	do(t, p, "start", node)
 	settled(t, p)
-	choose(t, line, "Réseau")
-	t.Logf("network:\n%s", sees(t, line, "trouvée là, pas sur", "porte les données"))
-
-	do(t, p, "kill", "b")
-	do(t, p, "start", "b")
-	line = desk(t, p, "b", "Réseau")
-	sees(t, line, "porte les données")
-	settled(t, p)
+	cards(t, p, node)
 	c.goOn(t, time.Now())
 
-	cross(t, p, "fibre1", "fibre2")
-	if _, err := line.Home(within(t, seenBound)); err != nil {
-		t.Fatal(err)
-	}
-	sees(t, line, "Les deux fibres sont croisées")
-	healed(t, line)
-	settled(t, p)
-	c.goOn(t, time.Now())
+	mends(t, p, c, "fibre1", "fibre2")
 	t.Logf("%d reports acknowledged in all, each there once", c.readAll(t))
 }
 
-// cross plugs the cards of b's fibres into these cables.
-func cross(t *testing.T, p *vmpair.Pair, first, second string) {
-	t.Helper()
-	do(t, p, "plug", "b", "fibre1", first)
-	do(t, p, "plug", "b", "fibre2", second)
-}
+// found is what the console says of a fibre that was followed.
+const found = "trouvée là, pas sur"
 
-// healed waits until the console has nothing to say.
-func healed(t *testing.T, line *serial.Line) string {
+// mends plugs the cards of b's fibres into these cables, and waits until a console has
+// named crossed fibres, until it has nothing more to say, and until all is mirrored;
+// citizens are served all the time.
+func mends(t *testing.T, p *vmpair.Pair, c *citizens, first, second string) {
 	t.Helper()
-	screen, err := line.Await(within(t, quietBound), "TOUT VA BIEN")
+	line, err := p.Line(within(t, seenBound), "a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return screen
+	if _, err := line.Home(within(t, seenBound)); err != nil {
+		t.Fatal(err)
+	}
+	sees(t, line, "TOUT VA BIEN")
+	do(t, p, "plug", "b", "fibre1", first)
+	do(t, p, "plug", "b", "fibre2", second)
+	t.Log(sees(t, line, "Les deux fibres sont croisées"))
+	c.goOn(t, time.Now())
+	if _, err := line.Await(within(t, quietBound), "TOUT VA BIEN"); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, p)
+}
+
+// cards is a node's network screen, once a fibre carries data.
+func cards(t *testing.T, p *vmpair.Pair, node string) string {
+	t.Helper()
+	return sees(t, desk(t, p, node, "Réseau : ports"), "Cartes", "Fibre 2 :", "porte les données", "e Modifier")
 }
