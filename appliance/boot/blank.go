@@ -9,11 +9,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/control"
 	"beffroi.dev/appliance/pairing"
 	"beffroi.dev/appliance/seed"
@@ -24,6 +25,7 @@ import (
 	"beffroi.dev/pkg/host/netcfg/serviceaddr"
 	"beffroi.dev/pkg/quorum/cluster"
 	"beffroi.dev/pkg/task"
+	"beffroi.dev/pkg/transport"
 )
 
 // seedEvery is how often a blank node looks for a seed while it waits for a pair.
@@ -238,8 +240,24 @@ func (s *system) saveLan(cfg netcfg.Config) error {
 	return seed.WriteWhole(seed.Network(s.dir), append(b, '\n'))
 }
 
-// pairsOwn tells an address that a founding has given to the lan: no person sees or
-// changes it.
-func pairsOwn(p netip.Prefix) bool {
-	return p.Addr().Is6() && strings.HasPrefix(p.Addr().StringExpanded(), "fd") && p.Bits() == 64
+// pairsOwn tells the addresses that the founding has given to the lan of this node, at
+// which the others meet it: no person sees or changes them. A node without a pair, nil,
+// has none.
+func pairsOwn(n *config.Node) func(netip.Prefix) bool {
+	return func(p netip.Prefix) bool {
+		return n != nil && p.Addr().Is6() && p.Addr().IsPrivate() && p.Bits() == 64 &&
+			slices.ContainsFunc(n.VoteListen, func(l transport.Path) bool {
+				at, err := netip.ParseAddrPort(l.Addr)
+				return err == nil && l.Name == netcfg.RoleLan && at.Addr() == p.Addr()
+			})
+	}
+}
+
+// own are the addresses of the lan that are the pair's.
+func (s *system) own() func(netip.Prefix) bool {
+	n, err := config.Load(s.dir)
+	if err != nil { // a node without a pair
+		n = nil
+	}
+	return pairsOwn(n)
 }

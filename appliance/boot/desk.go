@@ -67,7 +67,7 @@ func (d desk) State() operator.State {
 	if cfg, err := d.currentNetwork(); err == nil {
 		lan := cfg.Lan
 		st.Fixed = d.fixed(lan)
-		lan.Addresses = slices.DeleteFunc(slices.Clone(lan.Addresses), pairsOwn)
+		lan.Addresses = slices.DeleteFunc(slices.Clone(lan.Addresses), d.own())
 		st.Lan = &lan
 	}
 	return st
@@ -92,6 +92,7 @@ func (s *system) fixed(lan netcfg.Lan) (all []string) {
 	if err != nil {
 		return nil
 	}
+	own := pairsOwn(n)
 	listen := []string{n.Citizen.Listen, n.Console.Listen}
 	for _, p := range n.VoteListen {
 		listen = append(listen, p.Addr)
@@ -102,7 +103,7 @@ func (s *system) fixed(lan netcfg.Lan) (all []string) {
 		if err != nil || slices.Contains(all, host) {
 			continue
 		}
-		if slices.ContainsFunc(lan.Addresses, func(p netip.Prefix) bool { return p.Addr() == a && !pairsOwn(p) }) {
+		if slices.ContainsFunc(lan.Addresses, func(p netip.Prefix) bool { return p.Addr() == a && !own(p) }) {
 			all = append(all, host)
 		}
 	}
@@ -166,7 +167,7 @@ func (s *system) try(ctx context.Context, lan netcfg.Lan) error {
 		return err
 	}
 	tried := before
-	tried.Lan = before.Lan.WithSettings(lan, pairsOwn)
+	tried.Lan = before.Lan.WithSettings(lan, s.own())
 	if err := tried.Validate(); err != nil {
 		return &pairing.Fault{Reason: operator.BadNetwork, Detail: err.Error()}
 	}

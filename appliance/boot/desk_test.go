@@ -11,12 +11,27 @@ import (
 	"beffroi.dev/appliance/pairing"
 	"beffroi.dev/board"
 	"beffroi.dev/pkg/host/netcfg"
+	"beffroi.dev/pkg/ident"
+	"beffroi.dev/pkg/quorum/cluster"
+	"beffroi.dev/pkg/transport"
 )
 
 func TestWhatIsThePairsOwnIsNobodysToChange(t *testing.T) {
-	for text, want := range map[string]bool{"10.0.0.1/24": false, "2001:db8::1/64": false, "fd12:3456:789a::1/64": true, "fe80::1/64": false} {
-		if got := pairsOwn(netip.MustParsePrefix(text)); got != want {
-			t.Errorf("%s: %v; want %v", text, got, want)
+	founded := &config.Node{VoteListen: []transport.Path{{Name: "fibre1", Addr: "[fd12:3456:789a:1::1]:7101"}, {Name: "lan", Addr: "[fd12:3456:789a::1]:7103"}}}
+	seeded := &config.Node{VoteListen: []transport.Path{{Name: "lan", Addr: "10.0.0.1:7103"}}}
+	for _, tt := range []struct {
+		text string
+		node *config.Node
+		want bool
+	}{
+		{"10.0.0.1/24", founded, false}, {"2001:db8::1/64", founded, false}, {"fe80::1/64", founded, false},
+		{"fd12:3456:789a::1/64", founded, true},
+		{"fd12:3456:789a::1/64", nil, false},
+		{"fd77::1/64", founded, false}, // a person's: towns number their networks so
+		{"10.0.0.1/24", seeded, false},
+	} {
+		if got := pairsOwn(tt.node)(netip.MustParsePrefix(tt.text)); got != tt.want {
+			t.Errorf("%s: %v; want %v", tt.text, got, tt.want)
 		}
 	}
 }
@@ -31,7 +46,7 @@ func TestALanIsSavedAndReadAgainOnABlankNode(t *testing.T) {
 		t.Errorf("blank: %+v, %v", before, before.Validate())
 	}
 	cfg := before
-	cfg.Lan = before.Lan.WithSettings(netcfg.Lan{Mode: netcfg.ModeStatic, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}, Gateway4: netip.MustParseAddr("10.0.0.254")}, pairsOwn)
+	cfg.Lan = before.Lan.WithSettings(netcfg.Lan{Mode: netcfg.ModeStatic, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}, Gateway4: netip.MustParseAddr("10.0.0.254")}, s.own())
 	if err := s.saveLan(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -51,5 +66,17 @@ func TestALanIsSavedAndReadAgainOnABlankNode(t *testing.T) {
 		if f := pairing.AsFault(d.Do(t.Context(), operator.Ask{Do: do, Lan: &lan}), pairing.Disk); f == nil || f.Reason != pairing.NotNow {
 			t.Errorf("%s before there is anything: %v", do, f)
 		}
+	}
+}
+
+// What a person has set reaches the firewall, and the pair's guests are known to it.
+func TestTheWallsKnowOperatorsAndGuests(t *testing.T) {
+	s := &system{node: &config.Node{Pair: ident.NewUUID(), Console: config.Console{Listen: "[::]:8443"},
+		VoteListen: []transport.Path{{Name: "fibre1", Addr: "[fd00::1]:7101"}, {Name: "lan", Addr: "10.0.0.1:7103"}}}}
+	cfg := netcfg.Config{Lan: netcfg.Lan{Port: "#0", Mode: netcfg.ModeDHCP, Operators: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/32")}}}
+	w := s.walls(cfg)
+	if err := w.Validate(); err != nil || !slices.Equal(w.Operators, cfg.Lan.Operators) || w.Guests != cluster.CardPrefix(s.node.Pair) ||
+		!slices.Equal(w.Console, []uint16{8443}) || !slices.Equal(w.Votes, []uint16{7103}) {
+		t.Errorf("walls: %+v, %v", w, err)
 	}
 }

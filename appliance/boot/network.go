@@ -18,6 +18,7 @@ import (
 	"beffroi.dev/pkg/host/netcfg"
 	"beffroi.dev/pkg/host/netcfg/firewall"
 	"beffroi.dev/pkg/host/netcfg/serviceaddr"
+	"beffroi.dev/pkg/quorum/cluster"
 )
 
 // LoadNetwork reads the network's configuration of a state folder. A folder
@@ -95,6 +96,7 @@ func (s *system) walls(cfg netcfg.Config) firewall.Config {
 			w.Fibres = append(w.Fibres, firewall.Fibre{Link: card.Name, Address: f.Address})
 		}
 	}
+	w.LanCard, w.Guests, w.Operators = roles[netcfg.RoleLan].Name, cluster.CardPrefix(s.node.Pair), cfg.Lan.Operators
 	w.Citizens = append(port(nil, s.node.Citizen.Listen), port(nil, s.node.Citizen.Service)...)
 	slices.Sort(w.Citizens)
 	w.Citizens = slices.Compact(w.Citizens)

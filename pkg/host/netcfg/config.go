@@ -26,6 +26,9 @@ const (
 	DefaultFibreMTU = 9000
 )
 
+// MaxOperators bounds the networks from which the console can be reached.
+const MaxOperators = 16
+
 // Port names a card: by its name ("eth0"), by its MAC address, or by its place
 // in PCI order ("#0" is the first). An empty Port is a cable still to be found.
 type Port string
@@ -50,6 +53,9 @@ type Lan struct {
 	DNS       []netip.Addr   `json:"dns,omitempty"`
 	VLAN      int            `json:"vlan,omitempty"`
 	IPv6      string         `json:"ipv6,omitempty"` // auto when empty
+	// Operators are the networks from which a node's console can be reached; the whole
+	// lan when empty.
+	Operators []netip.Prefix `json:"operators,omitempty"`
 }
 
 // WithSettings is l with the settings of another one: its card stays, and so do the
@@ -64,6 +70,9 @@ func (l Lan) WithSettings(other Lan, stays func(netip.Prefix) bool) Lan {
 	}
 	if other.IPv6 == "" {
 		other.IPv6 = l.IPv6
+	}
+	if other.IPv6 == IPv6Off && slices.ContainsFunc(other.Addresses, func(a netip.Prefix) bool { return a.Addr().Is6() }) {
+		other.IPv6, other.Gateway6 = IPv6Static, netip.Addr{} // those that stay, and nothing else
 	}
 	return other
 }
@@ -168,6 +177,21 @@ func (l Lan) check(fault func(string, ...any)) {
 		if !d.IsValid() || d.IsUnspecified() || d.IsMulticast() {
 			fault("lan: dns %v: not an address of a server", d)
 		}
+	}
+	for i, o := range l.Operators {
+		switch {
+		case !o.IsValid() || o.Addr().Is4In6() || o.Addr().Zone() != "":
+			fault("lan: operators: no network")
+		case o != o.Masked():
+			fault("lan: operators: %v names a machine and a network: write %v or %v", o, o.Addr(), o.Masked())
+		case o.Bits() == 0:
+			fault("lan: operators: %v is everyone; leave them out instead", o)
+		case slices.Contains(l.Operators[:i], o):
+			fault("lan: operators: %v is named twice", o)
+		}
+	}
+	if len(l.Operators) > MaxOperators {
+		fault("lan: %d operators' networks, at most %d", len(l.Operators), MaxOperators)
 	}
 	if l.VLAN < 0 || l.VLAN > 4094 {
 		fault("lan: vlan %d, want 1 to 4094, or none", l.VLAN)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,6 +67,16 @@ func TestValidateNamesEachFault(t *testing.T) {
 		{"network address", func(c *netcfg.Config) { c.Lan.Addresses[0] = netip.MustParsePrefix("192.0.2.0/24") }, "network's own address"},
 		{"vlan", func(c *netcfg.Config) { c.Lan.VLAN = 4095 }, "vlan 4095"},
 		{"ipv6 word", func(c *netcfg.Config) { c.Lan.IPv6 = "yes" }, `ipv6 "yes"`},
+		{"operators", func(c *netcfg.Config) { c.Lan.Operators = prefixes("10.0.0.5/32", "10.1.0.0/16", "2001:db8::/48") }, ""},
+		{"an operator's machine with the size of its network", func(c *netcfg.Config) { c.Lan.Operators = prefixes("10.0.0.5/24") }, "write 10.0.0.5 or 10.0.0.0/24"},
+		{"everyone as operators", func(c *netcfg.Config) { c.Lan.Operators = prefixes("0.0.0.0/0") }, "leave them out"},
+		{"an operator twice", func(c *netcfg.Config) { c.Lan.Operators = prefixes("10.0.0.5/32", "10.0.0.5/32") }, "named twice"},
+		{"no operator", func(c *netcfg.Config) { c.Lan.Operators = make([]netip.Prefix, 1) }, "operators: no network"},
+		{"too many operators", func(c *netcfg.Config) {
+			for i := range 17 {
+				c.Lan.Operators = append(c.Lan.Operators, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 32))
+			}
+		}, "17 operators"},
 		{"port name", func(c *netcfg.Config) { c.Lan.Port = "a/b" }, "not a link name"},
 		{"port MAC", func(c *netcfg.Config) { c.Lan.Port = "02:00:zz" }, "not a MAC address"},
 		{"port place", func(c *netcfg.Config) { c.Lan.Port = "#x" }, "want # and a number"},
@@ -87,6 +98,13 @@ func TestValidateNamesEachFault(t *testing.T) {
 			}
 		})
 	}
+}
+
+func prefixes(list ...string) (all []netip.Prefix) {
+	for _, s := range list {
+		all = append(all, netip.MustParsePrefix(s))
+	}
+	return all
 }
 
 func TestValidateReportsAllFaultsAtOnce(t *testing.T) {
@@ -156,5 +174,9 @@ func TestSettingsLeaveTheCardAndWhatIsNoPersons(t *testing.T) {
 	want := netcfg.Lan{Port: "#0", Mode: netcfg.ModeStatic, Addresses: []netip.Prefix{p("10.0.0.2/24"), own}, IPv6: netcfg.IPv6Auto}
 	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); d != "" {
 		t.Error(d)
+	}
+	off := l.WithSettings(netcfg.Lan{Mode: netcfg.ModeDHCP, IPv6: netcfg.IPv6Off}, func(a netip.Prefix) bool { return a == own })
+	if off.IPv6 != netcfg.IPv6Static || !slices.Equal(off.Addresses, []netip.Prefix{own}) || (netcfg.Config{Lan: off}).Validate() != nil {
+		t.Errorf("IPv6 off, and an address that stays: %+v, %v", off, (netcfg.Config{Lan: off}).Validate())
 	}
 }

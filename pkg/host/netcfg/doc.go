@@ -21,8 +21,8 @@
 // card in which it was found.
 //
 // A tap is made for a user, lasts until it is removed, and is never touched by Apply,
-// except that it follows the bridge. Guests' frames are not looked at: they are in the
-// town's network as the lan's card is.
+// except that it follows the bridge. Guests are in the town's network as the lan's card
+// is; only firewall tells them from the town, for the node's own ports.
 //
 // Its children each do one more thing and join here only through values: dhcp
 // keeps a lease, serviceaddr holds the address that citizens know, probe finds out

@@ -42,6 +42,10 @@ func macOf(pair ident.UUID, vm ident.VM, index int) string {
 	return fmt.Sprintf("52:%02x:%02x:%02x:%02x:%02x", b[3], b[4], b[5], b[6], b[7])
 }
 
+// CardPrefix is how the addresses of all cards of a pair's VMs begin: the first bytes,
+// which no number of a VM reaches before the four millionth.
+func CardPrefix(pair ident.UUID) string { return macOf(pair, 0, 0)[:len("52:ab:cd")] }
+
 // cards gives a VM n cards; those that it has keep their addresses.
 func (s *State) cards(v VM, n int) ([]Card, error) {
 	if n < 0 || n > MaxCards {

@@ -37,6 +37,9 @@ func TestNoTwoCardsHaveOneAddress(t *testing.T) {
 				if err != nil || mac[0] != 0x52 || mac.String() != c.MAC {
 					t.Fatalf("%s: %q, %v; want a locally administered address", who, c.MAC, err)
 				}
+				if prefix := cluster.CardPrefix(s.Pair); len(prefix) != 8 || !strings.HasPrefix(c.MAC, prefix+":") {
+					t.Fatalf("%s: %s does not begin with the pair's %s", who, c.MAC, prefix)
+				}
 				if seen[c.MAC] != "" {
 					t.Fatalf("%s and %s: both have %s", who, seen[c.MAC], c.MAC)
 				}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -13,8 +14,19 @@ import (
 
 const tableName = "beffroi"
 
-func table() *nftables.Table {
-	return &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+// families are those in which we have a table.
+var families = []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyBridge}
+
+func table(f nftables.TableFamily) *nftables.Table {
+	return &nftables.Table{Name: tableName, Family: f}
+}
+
+// counters are those that a table's rules count with.
+func counters(f nftables.TableFamily) []string {
+	if f == nftables.TableFamilyBridge {
+		return []string{DropForged}
+	}
+	return slices.DeleteFunc(slices.Clone(Counters), func(name string) bool { return name == DropForged })
 }
 
 // Install replaces all our rules by those of c, in one transaction. If it fails
@@ -31,22 +43,29 @@ func Install(c Config) error {
 	if err != nil {
 		return fmt.Errorf("firewall: %w", err)
 	}
-	conn.AddTable(table()) // so that there is one to remove
-	conn.DelTable(table())
-	t := conn.AddTable(table())
-	for _, name := range Counters {
-		conn.AddObj(&nftables.NamedObj{Table: t, Name: name, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{Packets: counts[name]}})
+	tables := map[nftables.TableFamily]*nftables.Table{}
+	for _, f := range families {
+		conn.AddTable(table(f)) // so that there is one to remove
+		conn.DelTable(table(f))
+		t := conn.AddTable(table(f))
+		for _, name := range counters(f) {
+			conn.AddObj(&nftables.NamedObj{Table: t, Name: name, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{Packets: counts[name]}})
+		}
+		tables[f] = t
 	}
-	drop := nftables.ChainPolicyDrop
-	chain := func(name string, hook *nftables.ChainHook) *nftables.Chain {
-		return conn.AddChain(&nftables.Chain{Name: name, Table: t, Type: nftables.ChainTypeFilter,
-			Hooknum: hook, Priority: nftables.ChainPriorityFilter, Policy: &drop})
+	chain := func(f nftables.TableFamily, name string, hook *nftables.ChainHook, policy nftables.ChainPolicy, rules []Rule) {
+		ch := conn.AddChain(&nftables.Chain{Name: name, Table: tables[f], Type: nftables.ChainTypeFilter,
+			Hooknum: hook, Priority: nftables.ChainPriorityFilter, Policy: &policy})
+		for _, r := range rules {
+			conn.AddRule(&nftables.Rule{Table: tables[f], Chain: ch, Exprs: compile(r)})
+		}
 	}
-	input, forward := chain("input", nftables.ChainHookInput), chain("forward", nftables.ChainHookForward)
-	for _, r := range Rules(c) {
-		conn.AddRule(&nftables.Rule{Table: t, Chain: input, Exprs: compile(r)})
-	}
-	conn.AddRule(&nftables.Rule{Table: t, Chain: forward, Exprs: compile(Rule{Drop: DropForward})})
+	const inet, bridge = nftables.TableFamilyINet, nftables.TableFamilyBridge
+	chain(inet, "input", nftables.ChainHookInput, nftables.ChainPolicyDrop, Rules(c))
+	chain(inet, "forward", nftables.ChainHookForward, nftables.ChainPolicyDrop, []Rule{{Drop: DropForward}})
+	toNode, passing := BridgeRules(c)
+	chain(bridge, "input", nftables.ChainHookInput, nftables.ChainPolicyAccept, toNode)
+	chain(bridge, "forward", nftables.ChainHookForward, nftables.ChainPolicyAccept, passing)
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("firewall: install: %w", err)
 	}
@@ -59,8 +78,10 @@ func Remove() error {
 	if err != nil {
 		return fmt.Errorf("firewall: %w", err)
 	}
-	conn.AddTable(table())
-	conn.DelTable(table())
+	for _, f := range families {
+		conn.AddTable(table(f))
+		conn.DelTable(table(f))
+	}
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("firewall: remove: %w", err)
 	}
@@ -75,9 +96,13 @@ func Drops() (map[string]uint64, error) {
 		return nil, fmt.Errorf("firewall: %w", err)
 	}
 	counts := map[string]uint64{}
-	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return nil, fmt.Errorf("firewall: list tables: %w", err)
+	var tables []*nftables.Table
+	for _, f := range families {
+		list, err := conn.ListTablesOfFamily(f)
+		if err != nil {
+			return nil, fmt.Errorf("firewall: list tables: %w", err)
+		}
+		tables = append(tables, list...)
 	}
 	for _, t := range tables {
 		if t.Name != tableName {
@@ -108,6 +133,20 @@ func compile(r Rule) []expr.Any {
 		copy(name, r.In)
 		e = append(e, &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register}, equal(name))
 	}
+	if r.NotIn != "" {
+		name := make([]byte, unix.IFNAMSIZ)
+		copy(name, r.NotIn)
+		e = append(e, &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register}, different(name))
+	}
+	if b, _ := sourceBytes(r.Source); len(b) > 0 { // Validate has read it
+		e = append(e, payload(expr.PayloadBaseLLHeader, 6, uint32(len(b))), equal(b))
+	}
+	if b, _ := sourceBytes(r.NotSource); len(b) > 0 {
+		e = append(e, payload(expr.PayloadBaseLLHeader, 6, uint32(len(b))), different(b))
+	}
+	if r.Guest {
+		e = append(e, &expr.Meta{Key: expr.MetaKeyMARK, Register: register}, equal(binaryutil.NativeEndian.PutUint32(guestMark)))
+	}
 	e = append(e, address(r.From, 12, 8)...)
 	e = append(e, address(r.To, 16, 24)...)
 	if r.Proto != "" {
@@ -126,6 +165,10 @@ func compile(r Rule) []expr.Any {
 				Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)},
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: zero})
 	}
+	if r.Mark {
+		return append(e, &expr.Immediate{Register: register, Data: binaryutil.NativeEndian.PutUint32(guestMark)},
+			&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: register})
+	}
 	if r.Drop == "" {
 		return append(e, &expr.Verdict{Kind: expr.VerdictAccept})
 	}
@@ -136,6 +179,10 @@ var protocols = map[string]byte{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP
 
 func equal(b []byte) expr.Any {
 	return &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: b}
+}
+
+func different(b []byte) expr.Any {
+	return &expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: b}
 }
 
 func payload(base expr.PayloadBase, offset, length uint32) expr.Any {

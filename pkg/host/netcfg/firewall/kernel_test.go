@@ -106,7 +106,7 @@ func reaches(h *nstest.Host, addr string) bool {
 }
 
 func rules() firewall.Config {
-	return firewall.Config{Lan: "br-lan", Service: serviceaddr.LinkName,
+	return firewall.Config{Lan: "br-lan", LanCard: "eth0", Guests: "52:ab:cd", Service: serviceaddr.LinkName,
 		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("2001:db8::100")},
 		Fibres:    []firewall.Fibre{{Link: "fib1", Address: netip.MustParsePrefix("10.77.1.1/30")}},
 		Console:   []uint16{8443}, Votes: []uint16{7000}, Data: []uint16{7001}}
@@ -171,8 +171,8 @@ func TestGuestsAndTheNodesOwnConnectionsAreNotHindered(t *testing.T) {
 	}
 }
 
-// A guest's card is a tap in the bridge: to the node it is a neighbour on the lan like
-// any other, and the fibres are not its own.
+// A guest's card is a tap in the bridge: to the node it is a citizen, and neither the
+// console, the votes nor the fibres are its own.
 func TestAGuestsTapLeadsToTheTownAndNotToTheFibres(t *testing.T) {
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		t.Skipf("no taps here: %v", err)
@@ -206,8 +206,9 @@ func TestAGuestsTapLeadsToTheTownAndNotToTheFibres(t *testing.T) {
 		{"192.0.2.50:7001", true}, // the town
 		{"192.0.2.60:7001", true}, // another guest
 		{"192.0.2.100:80", true},  // the citizens' service
-		{"192.0.2.10:8443", true}, // the console, as for everyone on the lan unless operators are named
-		{"192.0.2.10:7000", true}, // the votes' port of the lan, where every voter proves who it is
+		{"192.0.2.10:80", true},
+		{"192.0.2.10:8443", false}, // the console is for machines of the town
+		{"192.0.2.10:7000", false}, // the votes' port of the lan
 		{"192.0.2.10:7001", false},
 		{"192.0.2.10:22", false},
 		{"10.77.1.1:7001", false}, // the node's end of the fibre: data and votes
@@ -226,9 +227,86 @@ func TestAGuestsTapLeadsToTheTownAndNotToTheFibres(t *testing.T) {
 		}
 	}
 	w.node.Do(t, func() error {
+		counts, err := firewall.Drops()
+		if counts[firewall.DropGuest] == 0 {
+			t.Errorf("counts %v; want a guest's counted", counts)
+		}
+		return err
+	})
+	w.node.Do(t, func() error {
 		taps, err := e.Taps()
 		if len(taps) != 1 || !taps[0].Used {
 			t.Errorf("taps %+v; want one that is in use", taps)
+		}
+		return err
+	})
+}
+
+// The guests of the twin come by the cable of the lan: their addresses tell them from
+// the town's machines. One that takes another address does not leave its own node with
+// it, to such a port.
+func TestAGuestIsKnownOnTheOtherNodeToo(t *testing.T) {
+	w := build(t)
+	w.node.Do(t, func() error { return firewall.Install(rules()) })
+	for _, port := range []int{8443, 9000} {
+		listen(t, w.citizen, port) // as the twin, or any machine of the town
+	}
+	own := func(h *nstest.Host, mac string) {
+		h.Do(t, func() error {
+			l, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			address, err := net.ParseMAC(mac)
+			if err != nil {
+				return err
+			}
+			return netlink.LinkSetHardwareAddr(l, address)
+		})
+		for _, other := range []*nstest.Host{w.node, w.citizen, w.guest} { // nobody remembers the former one
+			other.Do(t, func() error {
+				all, err := netlink.NeighList(0, netlink.FAMILY_V4)
+				for _, n := range all {
+					_ = netlink.NeighDel(&n) // some are the kernel's own
+				}
+				return err
+			})
+		}
+	}
+	for _, tc := range []struct {
+		name string
+		from *nstest.Host
+		mac  string
+		to   string
+		want bool
+	}{
+		{"a machine of the town", w.citizen, "52:54:00:12:34:56", "192.0.2.10:8443", true},
+		{"a guest of the twin", w.citizen, "52:ab:cd:00:00:04", "192.0.2.10:8443", false},
+		{"the same, to the votes", w.citizen, "52:ab:cd:00:00:04", "192.0.2.10:7000", false},
+		{"the same, as a citizen", w.citizen, "52:ab:cd:00:00:04", "192.0.2.10:80", true},
+		{"a guest here, to a machine of the town", w.guest, "52:ab:cd:00:00:08", "192.0.2.50:8443", true}, // the twin drops it
+		{"with another address, here", w.guest, "02:00:00:00:00:08", "192.0.2.10:8443", false},
+		{"with another address, to the twin's console", w.guest, "02:00:00:00:00:08", "192.0.2.50:8443", false},
+		{"with another address, elsewhere", w.guest, "02:00:00:00:00:08", "192.0.2.50:9000", true},
+	} {
+		own(tc.from, tc.mac)
+		if !tc.want {
+			if reaches(tc.from, tc.to) {
+				t.Errorf("%s: %s is reached", tc.name, tc.to)
+			}
+			continue
+		}
+		nstest.Eventually(t, time.Minute, func() error {
+			if !reaches(tc.from, tc.to) {
+				return fmt.Errorf("%s: %s is not reached", tc.name, tc.to)
+			}
+			return nil
+		})
+	}
+	w.node.Do(t, func() error {
+		counts, err := firewall.Drops()
+		if counts[firewall.DropForged] == 0 {
+			t.Errorf("counts %v; want a forged address counted", counts)
 		}
 		return err
 	})

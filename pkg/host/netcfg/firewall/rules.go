@@ -11,6 +11,8 @@ import (
 // Config says what is where.
 type Config struct {
 	Lan       string         // the link with the lan's addresses
+	LanCard   string         // the card by which the bridge of Lan reaches the town; empty: there is no bridge, or no card
+	Guests    string         // how the ethernet addresses of the pair's guests begin, such as 52:ab:cd; empty: there are none
 	Service   string         // the link of the service address; need not be there yet
 	Addresses []netip.Addr   // the service addresses
 	Fibres    []Fibre        //
@@ -19,7 +21,7 @@ type Config struct {
 	Votes     []uint16       // TCP ports of the vote and the transport on the lan
 	Data      []uint16       // TCP ports of data and votes on the fibres
 	Pairing   uint16         // TCP and UDP port of the pairing, on the lan and the fibres; 0: closed
-	Operators []netip.Prefix // who may reach the console; everyone on the lan when empty
+	Operators []netip.Prefix // who may reach the console; everyone on the lan but guests when empty
 }
 
 // Fibre is one cable to the twin.
@@ -37,12 +39,14 @@ const (
 	DropService = "drop-service"
 	DropFibre   = "drop-fibre"
 	DropCrossed = "drop-crossed" // for a fibre's address, but not from that fibre
+	DropGuest   = "drop-guest"   // a guest's, for what is not the citizens'
+	DropForged  = "drop-forged"  // a guest's with another source address, for the nodes' ports
 	DropForward = "drop-forward"
 	DropOther   = "drop-other"
 )
 
 // Counters are all of them.
-var Counters = []string{DropLan, DropService, DropFibre, DropCrossed, DropForward, DropOther}
+var Counters = []string{DropLan, DropService, DropFibre, DropCrossed, DropGuest, DropForward, DropOther, DropForged}
 
 // Validate reports everything that is wrong with the configuration.
 func (c Config) Validate() error {
@@ -78,17 +82,28 @@ func (c Config) Validate() error {
 			fault("operators: not a network")
 		}
 	}
+	if c.LanCard != "" && slices.Contains(links, c.LanCard) || len(c.LanCard) > 15 {
+		fault("link %s: has two roles", c.LanCard)
+	}
+	if _, err := sourceBytes(c.Guests); err != nil {
+		faults = append(faults, err)
+	}
 	return errors.Join(faults...)
 }
 
-// Rule permits or drops. An empty field means: any.
+// Rule permits, drops or marks. An empty field means: any.
 type Rule struct {
 	In          string // link
+	NotIn       string // any link but this; of a frame in the bridge
+	Source      string // the beginning of its ethernet address; of a frame in the bridge
+	NotSource   string // any other
+	Guest       bool   // the bridge has marked it
 	From, To    netip.Prefix
 	Proto       string // tcp, udp, icmp, icmpv6
 	Port        uint16 // destination
 	Type        int    // of ICMP, with Proto icmp and icmpv6; 0 means any
 	Established bool
+	Mark        bool   // as a guest's, and go on
 	Drop        string // the counter; empty: accept
 }
 
@@ -133,6 +148,9 @@ func Rules(c Config) []Rule {
 		rules = append(rules, Rule{To: host(a), Drop: DropService})
 	}
 	rules = append(rules, Rule{In: c.Service, Drop: DropService})
+	if c.LanCard != "" || c.Guests != "" { // the rest is not for them
+		rules = append(rules, Rule{In: c.Lan, Guest: true, Drop: DropGuest})
+	}
 	rules = append(rules, c.console()...)
 	rules = append(rules, ports(Rule{In: c.Lan}, c.Votes)...)
 	rules = append(rules, c.pairing(c.Lan)...)
@@ -208,6 +226,18 @@ func (r Rule) String() string {
 	if r.In != "" {
 		add("iifname %q", r.In)
 	}
+	if r.NotIn != "" {
+		add("iifname != %q", r.NotIn)
+	}
+	if r.Source != "" {
+		add("ether saddr %s", r.Source)
+	}
+	if r.NotSource != "" {
+		add("ether saddr != %s", r.NotSource)
+	}
+	if r.Guest {
+		add("meta mark %#x", guestMark)
+	}
 	for _, p := range []struct {
 		side string
 		net  netip.Prefix
@@ -233,9 +263,12 @@ func (r Rule) String() string {
 	if r.Established {
 		add("ct state established,related")
 	}
-	if r.Drop != "" {
+	switch {
+	case r.Mark:
+		add("meta mark set %#x", guestMark)
+	case r.Drop != "":
 		add("counter name %q drop", r.Drop)
-	} else {
+	default:
 		add("accept")
 	}
 	return strings.Join(s, " ")

@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "write the golden file anew")
 
 func example() firewall.Config {
 	return firewall.Config{
-		Lan: "br-lan", Service: "service",
+		Lan: "br-lan", LanCard: "eth0", Guests: "52:ab:cd", Service: "service",
 		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("2001:db8::100")},
 		Fibres: []firewall.Fibre{
 			{Link: "fib1", Address: netip.MustParsePrefix("10.77.1.1/30")},
@@ -30,6 +30,13 @@ func TestTheRulesAreThese(t *testing.T) {
 	var b strings.Builder
 	for _, r := range firewall.Rules(example()) {
 		b.WriteString(r.String() + "\n")
+	}
+	toNode, passing := firewall.BridgeRules(example())
+	for i, list := range [][]firewall.Rule{toNode, passing} {
+		b.WriteString([]string{"\n# in the bridge, to the node\n", "\n# in the bridge, passing\n"}[i])
+		for _, r := range list {
+			b.WriteString(r.String() + "\n")
+		}
 	}
 	golden := filepath.Join("testdata", "rules.nft")
 	if *update {
@@ -63,7 +70,7 @@ func TestOperatorsNarrowTheConsoleOnly(t *testing.T) {
 func TestEachInputEndsInADropThatIsCounted(t *testing.T) {
 	last := map[string]firewall.Rule{}
 	for _, r := range firewall.Rules(example()) {
-		if last[r.In].Drop != "" && last[r.In].To == (netip.Prefix{}) && r.In != "" {
+		if last[r.In].Drop != "" && last[r.In].To == (netip.Prefix{}) && !last[r.In].Guest && r.In != "" {
 			t.Errorf("%v comes after everything from %s was dropped", r, r.In)
 		}
 		last[r.In] = r
@@ -71,6 +78,42 @@ func TestEachInputEndsInADropThatIsCounted(t *testing.T) {
 	for _, link := range []string{"br-lan", "service", "fib1", "fib2", ""} {
 		if last[link].Drop == "" {
 			t.Errorf("the last rule of %q is %v; want a drop", link, last[link])
+		}
+	}
+}
+
+// Nothing that is a guest's passes to what comes after the citizens' ports, whoever else
+// may.
+func TestAGuestIsNeverAnOperator(t *testing.T) {
+	for name, operators := range map[string][]netip.Prefix{"everyone": nil, "the guest's own address": {netip.MustParsePrefix("192.0.2.60/32")}} {
+		c := example()
+		c.Operators = operators
+		closed := false
+		for _, r := range firewall.Rules(c) {
+			closed = closed || r.Guest && r.In == c.Lan && r.Drop == firewall.DropGuest
+			if (r.Port == 8443 || r.Port == 7000) && !closed {
+				t.Errorf("%s: %v comes before guests are shut out", name, r)
+			}
+			if closed && r.Port == 80 {
+				t.Errorf("%s: %v comes after: guests are citizens too", name, r)
+			}
+		}
+		if !closed {
+			t.Errorf("%s: guests are not shut out", name)
+		}
+	}
+}
+
+func TestANodeWithoutABridgeHasNoRulesForOne(t *testing.T) {
+	c := example()
+	c.LanCard, c.Guests = "", ""
+	a, b := firewall.BridgeRules(c)
+	if len(a)+len(b) > 0 {
+		t.Errorf("%v, %v", a, b)
+	}
+	for _, r := range firewall.Rules(c) {
+		if r.Guest {
+			t.Errorf("%v", r)
 		}
 	}
 }
@@ -86,6 +129,10 @@ func TestValidateNamesEachFault(t *testing.T) {
 		{"port 0", func(c *firewall.Config) { c.Console = []uint16{0} }, "console: port 0"},
 		{"fibre without address", func(c *firewall.Config) { c.Fibres[1].Address = netip.Prefix{} }, "fibre fib2: no address"},
 		{"service address", func(c *firewall.Config) { c.Addresses[0] = netip.Addr{} }, "service: not an address"},
+		{"the lan's card has another role", func(c *firewall.Config) { c.LanCard = "fib1" }, "fib1: has two roles"},
+		{"guests, half a byte", func(c *firewall.Config) { c.Guests = "52:a" }, "no beginning of an ethernet address"},
+		{"guests, no number", func(c *firewall.Config) { c.Guests = "52:zz" }, "no beginning of an ethernet address"},
+		{"guests, too long", func(c *firewall.Config) { c.Guests = "52:00:00:00:00:00:00" }, "no beginning of an ethernet address"},
 		{"operators", func(c *firewall.Config) { c.Operators = make([]netip.Prefix, 1) }, "operators: not a network"},
 	} {
 		c := example()
