@@ -1,7 +1,9 @@
 package rescue
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,14 +70,30 @@ var foundingStates = map[string]struct {
 		s.Pairing.Paired = true
 		s.Operator.Pairing = &pairing.Status{Secrets: &pairing.Secrets{Password: "k7mq-xv3d-9hbt-2wpe"}}
 	}, keys: "\r"},
-	"lan-form":    {keys: "m2\re"},
-	"lan-bad":     {keys: "m2\re \t10.20.0.11\t\t\t\r"},
-	"lan-confirm": {keys: "m2\re \t10.20.0.11/24\t10.20.0.1\t\t\r"},
+	"lan-form": {keys: "m2\re"},
+	"lan-bad":  {keys: "m2\re \t10.20.0.11" + tabs(7) + "\r"},
+	"lan-operators": {change: func(s *Snapshot) {
+		s.Operator.Lan.Operators = []netip.Prefix{netip.MustParsePrefix("10.20.0.5/32"), netip.MustParsePrefix("10.20.8.0/24")}
+	}, keys: "m2\re" + tabs(8)},
+	"lan-screen": {change: func(s *Snapshot) {
+		s.Operator.Lan.Operators = []netip.Prefix{netip.MustParsePrefix("10.20.0.5/32"), netip.MustParsePrefix("2001:db8:20:8::/64")}
+		s.Net.Ports[0].Addresses = append(s.Net.Ports[0].Addresses, netip.MustParsePrefix("2001:db8:20::11/64"))
+		s.Net.Gateway6 = netip.MustParseAddr("fe80::1")
+	}, keys: "m2\r"},
+	"lan-worst": {change: func(s *Snapshot) {
+		s.Pairing.Paired, s.Boot, s.Pair = true, booted("done"), healthy().Pair
+		s.Operator.Pairing, s.Operator.Fixed = nil, []string{"10.20.0.11", "2001:db8:1234:5678:9abc:def0:1234:5678"}
+	}, keys: "m\re \t10.20.0.11/24\t10.20.0.1\t \t2001:db8:1234:5678:9abc:def0:1234:5678/64\tfe80::1234:5678:9abc:def0\t\t12\t10.20.108.101 10.20.108.102 10.20.108.103 10.20.108.0/24 10.20.109.0/24\r"},
+	"lan-badoperators": {keys: "m2\re" + tabs(8) + "10.20.8.5/24\r"},
+	"lan-six":          {keys: "m2\re \t10.20.0.11/24\t10.20.0.1\t \t2001:db8:20::11/64\tfe80::1\t\t\t10.20.0.5\r"},
+	"lan-confirm":      {keys: "m2\re \t10.20.0.11/24\t10.20.0.1" + tabs(6) + "\r"},
 	"lan-fixed": {change: func(s *Snapshot) {
 		s.Pairing.Paired, s.Boot, s.Pair = true, booted("done"), healthy().Pair
 		s.Operator.Pairing, s.Operator.Fixed = nil, []string{"10.20.0.11"}
-	}, keys: "m\re\t\t\t\t12\r"},
+	}, keys: "m\re" + tabs(7) + "12\t\r"},
 }
+
+func tabs(n int) string { return strings.Repeat("\t", n) }
 
 func ready(s *Snapshot) {
 	s.Operator.Pairing.Act = pairing.Act{Request: &asked, Twin: "[fe80::2%fibre1]:7100", Witness: "10.20.0.53:7100"}
@@ -162,8 +180,8 @@ func TestATrialThatNobodyKeepsIsToldSo(t *testing.T) {
 	s := healthy()
 	blank(&s)
 	m := model(English, s)
-	all := press(m, "m2\re \t10.20.0.11/24\t10.20.0.1\t\t\r\x1b[B\r")
-	want := operator.Ask{Do: operator.TryLan, Lan: &netcfg.Lan{Port: "#0", Mode: netcfg.ModeStatic, Addresses: []netip.Prefix{netip.MustParsePrefix("10.20.0.11/24")}, Gateway4: netip.MustParseAddr("10.20.0.1")}}
+	all := press(m, "m2\re \t10.20.0.11/24\t10.20.0.1"+tabs(6)+"\r\x1b[B\r")
+	want := operator.Ask{Do: operator.TryLan, Lan: &netcfg.Lan{Port: "#0", Mode: netcfg.ModeStatic, IPv6: netcfg.IPv6Auto, Addresses: []netip.Prefix{netip.MustParsePrefix("10.20.0.11/24")}, Gateway4: netip.MustParseAddr("10.20.0.1")}}
 	if len(all) != 1 || all[0].Ask == nil {
 		t.Fatalf("effects: %+v", all)
 	}
@@ -210,6 +228,83 @@ func TestWhatIsTypedForTheLanIsChecked(t *testing.T) {
 		}
 		if l, bad, _ := readLan(*s.Operator.Lan, v); bad != tt.bad || bad == "" && l.Port != "#0" {
 			t.Errorf("%+v: %q, %+v", tt, bad, l)
+		}
+	}
+}
+
+func TestIPv6AndOperatorsAreChecked(t *testing.T) {
+	for _, tt := range []struct{ mode, address, gateway, operators, want, bad string }{
+		{"auto", "", "", "", "auto [] invalid IP []", ""},
+		{"auto", "2001:db8::2/64", "nonsense", "", "auto [2001:db8::2/64] invalid IP []", ""},
+		{"off", "nonsense", "nonsense", "", "off [] invalid IP []", ""},
+		{"static", "2001:db8::2/64", "", "", "static [2001:db8::2/64] invalid IP []", ""},
+		{"static", "2001:db8::2/64, fd12::2/64", "fe80::1", "", "static [2001:db8::2/64 fd12::2/64] fe80::1 []", ""},
+		{"static", "2001:db8::2/64", "2001:db8::1", "", "static [2001:db8::2/64] 2001:db8::1 []", ""},
+		{"auto", "", "", "10.0.0.5, 10.1.0.0/16 2001:db8:9::/48 10.0.0.5", "auto [] invalid IP [10.0.0.5/32 10.1.0.0/16 2001:db8:9::/48]", ""},
+		{"static", "", "", "", "", "bad.noprefix6"},
+		{"static", "2001:db8::2", "", "", "", "bad.noprefix6"},
+		{"auto", "2001:db8::2", "", "", "", "bad.noprefix6"},
+		{"static", "10.0.0.2/24", "", "", "", "bad.address6"},
+		{"static", "::ffff:10.0.0.2/120", "", "", "", "bad.address6"},
+		{"static", "fe80::2/64", "", "", "", "bad.address6"},
+		{"static", "ff02::1/64", "", "", "", "bad.address6"},
+		{"static", "2001:db8::/64", "", "", "", "bad.netaddress"},
+		{"static", "2001:db8::2/64", "10.0.0.1", "", "", "bad.gateway6"},
+		{"static", "2001:db8::2/64", "fe80::1%eth0", "", "", "bad.gateway6"},
+		{"static", "2001:db8::2/64", "2001:db8:1::1", "", "", "bad.faraway"},
+		{"static", "2001:db8::2/64", "2001:db8::2", "", "", "bad.faraway"},
+		{"auto", "", "", "the office", "", "bad.operators"},
+		{"auto", "", "", "0.0.0.0/0", "", "bad.operators"},
+		{"auto", "", "", "10.0.0.5/24", "", "bad.operatorhost"},
+		{"auto", "", "", "1.0.0.1 1.0.0.2 1.0.0.3 1.0.0.4 1.0.0.5 1.0.0.6 1.0.0.7 1.0.0.8 1.0.0.9 1.0.0.10 1.0.0.11 1.0.0.12 1.0.0.13 1.0.0.14 1.0.0.15 1.0.0.16 1.0.0.17", "", "bad.manyoperators"},
+	} {
+		s := healthy()
+		blank(&s)
+		v := newLan(model(English, s)).(*formView)
+		v.get("lan.ipv6").chosen = slices.Index(modes6, tt.mode)
+		for name, value := range map[string]string{"address6": tt.address, "gateway6": tt.gateway, "operators": tt.operators} {
+			v.get("lan." + name).text = []rune(value)
+		}
+		l, bad, field := readLan(*s.Operator.Lan, v)
+		got := fmt.Sprint(l.IPv6, " ", l.Addresses, " ", l.Gateway6, " ", l.Operators)
+		if bad != tt.bad || bad == "" && got != tt.want {
+			t.Errorf("%+v: %q (%s), %s", tt, bad, field, got)
+		}
+		if bad == "" {
+			if err := (netcfg.Config{Lan: l}).Validate(); err != nil {
+				t.Errorf("%+v passes the form and is refused by init: %v", tt, err)
+			}
+			s.Operator.Lan = &l
+			if again, bad, _ := readLan(l, newLan(model(English, s)).(*formView)); bad != "" || fmt.Sprint(again) != fmt.Sprint(l) {
+				t.Errorf("%+v: shown and taken again unchanged it is %+v, %q", tt, again, bad)
+			}
+		} else if words[bad][0] == "" || words[bad][1] == "" {
+			t.Errorf("%s is not worded in both languages", bad)
+		}
+	}
+}
+
+// A pair whose IPv6 was off has its own addresses all the same: the form shows "off", and
+// leaves them alone.
+func TestThePairsOwnIPv6IsNotShownAsAPersons(t *testing.T) {
+	s := healthy()
+	blank(&s)
+	s.Operator.Lan.IPv6 = netcfg.IPv6Static
+	if v := newLan(model(English, s)).(*formView); modes6[v.get("lan.ipv6").chosen] != netcfg.IPv6Off {
+		t.Errorf("shown: %s", modes6[v.get("lan.ipv6").chosen])
+	}
+}
+
+func TestTheDefaultRouteOfIPv6(t *testing.T) {
+	const zero = "00000000000000000000000000000000"
+	for name, tt := range map[string][2]string{
+		"none":       {"20010db8000000000000000000000000 40 " + zero + " 00 " + zero + " 00000100 1 0 1 br-lan\n", "invalid IP"},
+		"a router":   {zero + " 00 " + zero + " 00 fe800000000000000000000000000001 00000400 1 0 3 br-lan\n", "fe80::1"},
+		"a dead end": {zero + " 00 " + zero + " 00 " + zero + " ffffffff 1 0 200200 lo\n", "invalid IP"},
+		"nonsense":   {"x y z\n" + zero + " 00 " + zero + " 00 zz\n", "invalid IP"},
+	} {
+		if got := defaultOf(tt[0]).String(); got != tt[1] {
+			t.Errorf("%s: %s; want %s", name, got, tt[1])
 		}
 	}
 }

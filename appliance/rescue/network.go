@@ -2,6 +2,7 @@ package rescue
 
 import (
 	"net/netip"
+	"strings"
 
 	"beffroi.dev/appliance/rescue/screen"
 )
@@ -21,7 +22,10 @@ func (networkView) key(m *Model, k screen.Key) []Effect {
 func (networkView) draw(m *Model) content {
 	c := content{focus: -1}
 	c.body = m.ports(statusAt)
-	c.body = labelled(c.body, statusAt, m.t("row.gateway"), screen.Plain, m.gateway(m.snap.Net.Gateway))
+	c.body = labelled(c.body, statusAt, m.t("row.gateway"), screen.Plain, m.gateways())
+	if l := m.snap.Operator.Lan; l != nil {
+		c.body = labelled(c.body, statusAt, m.t("row.operators"), screen.Plain, m.operators(l))
+	}
 	if s := m.snap.Net.Service; s != "" {
 		c.body = labelled(c.body, statusAt, m.t("row.service"), screen.Plain, clip(s, 50))
 	}
@@ -52,9 +56,16 @@ func (networkView) draw(m *Model) content {
 	return c
 }
 
-func (m *Model) gateway(a netip.Addr) string {
-	if !a.IsValid() {
+// gateways are the default routes, IPv4 first.
+func (m *Model) gateways() string {
+	var all []string
+	for _, g := range []netip.Addr{m.snap.Net.Gateway, m.snap.Net.Gateway6} {
+		if g.IsValid() {
+			all = append(all, g.String())
+		}
+	}
+	if len(all) == 0 {
 		return m.t("net.nogateway")
 	}
-	return a.String()
+	return strings.Join(all, " ")
 }

@@ -125,11 +125,12 @@ type Phase struct {
 
 // Net is what the ports and addresses are.
 type Net struct {
-	Ports   []Port
-	Gateway netip.Addr
-	Service string // the address that citizens use
-	Cards   []Card // which play a role, as init sees them
-	Err     error
+	Ports    []Port
+	Gateway  netip.Addr // IPv4
+	Gateway6 netip.Addr
+	Service  string // the address that citizens use
+	Cards    []Card // which play a role, as init sees them
+	Err      error
 }
 
 // Card is the one of a role.

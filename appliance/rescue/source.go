@@ -3,6 +3,7 @@ package rescue
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -239,7 +240,7 @@ func (s *System) net(paired bool) (n Net) {
 	}
 	slices.SortStableFunc(n.Ports, func(a, b Port) int { return cmp.Compare(order(a.Name), order(b.Name)) })
 	n.Ports = n.Ports[:min(len(n.Ports), maxPorts)]
-	n.Gateway = gateway()
+	n.Gateway, n.Gateway6 = gateway(), gateway6()
 	n.Cards = s.cards()
 	return n
 }
@@ -303,6 +304,27 @@ func gateway() netip.Addr {
 		}
 		if _, err := fmt.Sscanf(f[2], "%x", &hop); err == nil && hop != 0 { // in the byte order of this machine
 			return netip.AddrFrom4([4]byte{byte(hop), byte(hop >> 8), byte(hop >> 16), byte(hop >> 24)})
+		}
+	}
+	return netip.Addr{}
+}
+
+// gateway6 is the kernel's default route, IPv6: the first of its table, which has the
+// best ones first.
+func gateway6() netip.Addr {
+	b, _ := os.ReadFile("/proc/net/ipv6_route") // none: not known
+	return defaultOf(string(b))
+}
+
+func defaultOf(table string) netip.Addr {
+	for l := range strings.Lines(table) {
+		f := strings.Fields(l)
+		if len(f) < 5 || strings.Trim(f[0], "0") != "" || f[1] != "00" {
+			continue
+		}
+		var hop [16]byte
+		if n, err := hex.Decode(hop[:], []byte(f[4][:min(len(f[4]), 32)])); err == nil && n == 16 && hop != [16]byte{} {
+			return netip.AddrFrom16(hop)
 		}
 	}
 	return netip.Addr{}

@@ -102,7 +102,7 @@ func otherLan(t *testing.T, line *serial.Line, address string) {
 	t.Helper()
 	answer(t, line, "e", "Adresse fixe/taille", "essayé pendant une minute")
 	answer(t, line, "\x1b[B"+strings.Repeat("\x7f", 18)+address, address)
-	answer(t, line, "\r\r\r\r", "Oui, essayer ce réseau", address)
+	answer(t, line, strings.Repeat("\r", 8), "Oui, essayer ce réseau", address)
 	pick(t, line, "Oui, essayer ce réseau")
 	t.Log(sees(t, line, "Réseau à l'essai", address))
 }
