@@ -15,6 +15,7 @@ import (
 	"beffroi.dev/pkg/host/netcfg"
 	"beffroi.dev/pkg/host/netcfg/nstest"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -64,6 +65,59 @@ func TestApplyToARealKernel(t *testing.T) {
 	if s := apply(e); len(s.Steps) > 0 {
 		t.Errorf("applied again: steps %v; want none", s.Steps)
 	}
+}
+
+// The three modes of the lan's IPv6, one after the other: what a router has announced is
+// there while it is followed, and no longer.
+func TestTheModesOfIPv6OnARealKernel(t *testing.T) {
+	node, far := nstest.New(t, "node"), nstest.New(t, "far")
+	nstest.Cable(t, node, "eth0", far, "lan")
+	e := netcfg.New(quiet(), netcfg.Options{Virtual: true})
+	apply := func(mode string, gateway string, addresses ...string) {
+		t.Helper()
+		l := netcfg.Lan{Port: "eth0", Mode: "dhcp", IPv6: mode, Addresses: prefixes(addresses...)}
+		if gateway != "" {
+			l.Gateway6 = netip.MustParseAddr(gateway)
+		}
+		node.Do(t, func() error { _, err := e.Apply(t.Context(), netcfg.Config{Lan: l}); return err })
+	}
+	const fixed, announced = "2001:db8::10/64", "2001:db8:1:0:1234:56ff:fe78:9abc/64"
+	announce := func() error { // as the kernel does when it has heard a router
+		l, err := netlink.LinkByName("br-lan")
+		if err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr(announced)
+		if err != nil {
+			return err
+		}
+		a.ValidLft, a.PreferedLft, a.Flags = 7200, 3600, unix.IFA_F_NODAD
+		return errors.Join(netlink.AddrReplace(l, a),
+			netlink.RouteReplace(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: net.ParseIP("fe80::1"), Protocol: unix.RTPROT_RA}))
+	}
+	apply("auto", "", fixed)
+	node.Do(t, announce)
+	apply("auto", "", fixed)
+	node.Do(t, func() error {
+		return errors.Join(has("br-lan", fixed), has("br-lan", announced), route("2001:db8:ffff::1", "br-lan"), sysctl("net/ipv6/conf/br-lan/accept_ra", "2"))
+	})
+	apply("static", "", fixed)
+	node.Do(t, func() error {
+		if err := route("2001:db8:ffff::1", "br-lan"); err == nil {
+			t.Error("the way of the router that was announced is still there")
+		}
+		return errors.Join(has("br-lan", fixed), hasNot("br-lan", announced), sysctl("net/ipv6/conf/br-lan/accept_ra", "0"))
+	})
+	apply("static", "fe80::1", fixed)
+	node.Do(t, func() error { return route("2001:db8:ffff::1", "br-lan") })
+	apply("auto", "", fixed)
+	node.Do(t, announce)
+	apply("off", "")
+	node.Do(t, func() error {
+		return errors.Join(hasNot("br-lan", fixed), hasNot("br-lan", announced), sysctl("net/ipv6/conf/br-lan/disable_ipv6", "1"))
+	})
+	apply("static", "2001:db8::1", fixed)
+	node.Do(t, func() error { return errors.Join(has("br-lan", fixed), route("2001:db8:ffff::1", "br-lan")) })
 }
 
 // What listens at a fibre's address goes on when the fibre changes its card.

@@ -113,7 +113,7 @@ func (k kernel) do(s Step) error {
 func (k kernel) try(s Step) error {
 	switch s.Action {
 	case SetSysctl:
-		return writeSysctl(s.Sysctl)
+		return errors.Join(writeSysctl(s.Sysctl), k.forget(s.Sysctl))
 	case AddLink:
 		return k.addLink(s.Link)
 	case DelRoute, AddRoute:
@@ -152,6 +152,35 @@ func (k kernel) try(s Step) error {
 		return k.LinkSetUp(l)
 	}
 	return fmt.Errorf("unknown action %q", s.Action)
+}
+
+// forget takes off a link what routers have announced, when they are not followed any
+// more: else it stays for hours, beside the fixed addresses.
+func (k kernel) forget(c Sysctl) error {
+	rest, ok := strings.CutPrefix(c.Path, "net/ipv6/conf/")
+	name, ok2 := strings.CutSuffix(rest, "/accept_ra")
+	if !ok || !ok2 || c.Value != "0" || name == "default" {
+		return nil
+	}
+	l, err := k.LinkByName(name)
+	if err != nil {
+		return nil // it is yet to come, without anything
+	}
+	var faults []error
+	addresses, err := k.AddrList(l, netlink.FAMILY_V6)
+	faults = append(faults, err)
+	for _, a := range addresses {
+		if a.Scope == unix.RT_SCOPE_UNIVERSE && a.Flags&unix.IFA_F_PERMANENT == 0 {
+			faults = append(faults, k.AddrDel(l, &a))
+		}
+	}
+	routes, err := k.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Protocol: unix.RTPROT_RA, LinkIndex: l.Attrs().Index},
+		netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_OIF)
+	faults = append(faults, err)
+	for _, r := range routes {
+		faults = append(faults, k.RouteDel(&r))
+	}
+	return errors.Join(faults...)
 }
 
 // clearAlias takes the mark from a link. The kernel cuts a name at its first zero
