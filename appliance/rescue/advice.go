@@ -34,9 +34,10 @@ var alarms = []struct {
 	{"cable-identity", urgent}, {"store-failed", urgent}, {"store-full", urgent}, {"twin-silent", urgent}, {"store-silent", urgent},
 	{"cable-on-lan", urgent}, {"cable-loop", urgent}, {"cable-foreign", urgent},
 	{"state-full", urgent}, {"service-failing", urgent},
-	{"vm-paused", urgent}, {"vm-failed", urgent}, {"resync", info}, {"solo", warning},
-	{"cable-no-card", warning}, {"cable-crossed", warning}, {"cable-wrong-port", warning}, {"cable-far-port", warning},
-	{"cable-mtu", warning}, {"cable-no-carrier", warning}, {"cable-no-peer", warning},
+	{"vm-paused", urgent}, {"vm-failed", urgent},
+	{"cable-crossed", warning}, {"cable-wrong-port", warning}, {"cable-far-port", warning}, // why there is one copy
+	{"resync", info}, {"solo", warning},
+	{"cable-no-card", warning}, {"cable-mtu", warning}, {"cable-no-carrier", warning}, {"cable-no-peer", warning},
 	{"link-down", warning}, {"witness-silent", warning}, {"vm-silent", warning},
 	{"clock-wrong", warning}, {"clocks-differ", warning}, {"clock-corrected", warning},
 }

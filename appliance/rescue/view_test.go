@@ -125,7 +125,10 @@ var states = map[string]func(*Snapshot){
 		alarm(s, "twin-silent", "b")
 		alarm(s, "cable-identity", "lan (eth0)")
 	},
-	"crossed":   func(s *Snapshot) { alarm(s, "cable-crossed", "fibre1 (enp3s0)") },
+	"crossed": func(s *Snapshot) { // and that is why there is one copy
+		alarm(s, "solo", "citoyens")
+		alarm(s, "cable-crossed", "fibre1 (enp3s0)")
+	},
 	"bad-clock": func(s *Snapshot) { alarm(s, "clock-corrected", "a") },
 	"booting": func(s *Snapshot) {
 		s.Boot = booted("running")
