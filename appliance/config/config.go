@@ -37,6 +37,9 @@ type Node struct {
 	// VoteListen and DataListen are where this node listens, by path.
 	VoteListen []transport.Path `json:"vote_listen"`
 	DataListen []transport.Path `json:"data_listen,omitempty"`
+	// Joins says that this node took a lost one's place: its votes begin with what the
+	// others hand it, and not with a genesis.
+	Joins bool `json:"joins,omitempty"`
 
 	Store   Store   `json:"store,omitzero"`
 	Citizen Citizen `json:"citizen,omitzero"`
@@ -143,6 +146,13 @@ func Save(d Dir, n *Node) error {
 		return fmt.Errorf("save configuration: %w", err)
 	}
 	if err := os.Rename(tmp, d.Config()); err != nil {
+		return fmt.Errorf("save configuration: %w", err)
+	}
+	dir, err := os.Open(string(d))
+	if err != nil {
+		return fmt.Errorf("save configuration: %w", err)
+	}
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
 		return fmt.Errorf("save configuration: %w", err)
 	}
 	return nil

@@ -51,6 +51,10 @@ func Apply(s *State, c Command) (Result, error) {
 // ApplyEntry applies an encoded command from the log at an index. An entry that
 // cannot be read counts as refused: all voters refuse it alike.
 func ApplyEntry(s *State, index uint64, data []byte) (ProposalID, Result) {
+	return applyEntry(s, index, data, false)
+}
+
+func applyEntry(s *State, index uint64, data []byte, change bool) (ProposalID, Result) {
 	s.Index = index
 	if len(data) == 0 { // raft's own entry at the start of a term
 		return ProposalID{}, Result{}
@@ -58,6 +62,9 @@ func ApplyEntry(s *State, index uint64, data []byte) (ProposalID, Result) {
 	c, err := DecodeCommand(data)
 	if err != nil {
 		return c.ID, Result{Refused: err.Error()}
+	}
+	if c.ChangesVoters() != change {
+		return c.ID, Result{Refused: "the command does not fit its entry: voters change by an entry of their own"}
 	}
 	res, _ := Apply(s, c)
 	return c.ID, res

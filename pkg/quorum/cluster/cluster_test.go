@@ -148,6 +148,7 @@ func commands() []cluster.Action {
 		&cluster.SetUser{Name: "u", User: cluster.User{Role: cluster.RoleViewer, Hash: "$argon2id$"}}, &cluster.DeleteUser{Name: "u"},
 		&cluster.SetReplica{Node: nodeC, Replica: ident.UUID{1}}, &cluster.Record{Event: cluster.Event{Kind: "disk-failed", Node: nodeA}},
 		&cluster.CreateVM{Name: "vm", Group: 1, CPUs: 1, MemoryMB: 64, Firmware: "bios", Cards: &none}, &cluster.UpdateVM{VM: 1, Cards: &n},
+		&cluster.ReplaceNode{Old: nodeB, Node: 4, PublicKey: bytes.Repeat([]byte{4}, 32), Replica: ident.UUID{4}},
 	}
 }
 

@@ -71,6 +71,7 @@ var newAction = map[string]func() Action{
 	"set-user":     func() Action { return &SetUser{} },
 	"delete-user":  func() Action { return &DeleteUser{} },
 	"set-replica":  func() Action { return &SetReplica{} },
+	"replace-node": func() Action { return &ReplaceNode{} },
 	"record":       func() Action { return &Record{} },
 }
 
@@ -102,6 +103,8 @@ func kindOf(a Action) string {
 		return "delete-user"
 	case *SetReplica:
 		return "set-replica"
+	case *ReplaceNode:
+		return "replace-node"
 	case *Record:
 		return "record"
 	}

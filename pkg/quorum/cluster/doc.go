@@ -26,6 +26,9 @@
 // two VMs of a pair, and differ between pairs. A state of version 1 knows no cards: each
 // of its VMs gets one, as a command that says nothing about cards gives.
 //
+// Who is a member changes by ReplaceNode alone: a fresh identity, key and replica under
+// a lost node's name and site.
+//
 // It does no I/O, reads no clock and draws no random number: times and
 // identities come with the command. It never looks at data: that a peer holds
 // every acknowledged write before a grow is the proposer's duty.

@@ -54,9 +54,12 @@ var roles = map[raft.StateType]Role{
 // CoreConfig configures a Core.
 type CoreConfig struct {
 	Self           ident.Node
-	ElectionTicks  int    // without a leader for this many ticks, and up to twice that, a voter campaigns
-	HeartbeatTicks int    // between two heartbeats of a leader
-	Seed           uint64 // of the election jitter; differs from voter to voter
+	ElectionTicks  int // without a leader for this many ticks, and up to twice that, a voter campaigns
+	HeartbeatTicks int // between two heartbeats of a leader
+	// Joins lets a voter begin without a log: it was voted in, and the leader hands it
+	// all. Until then it is a member of nothing that it knows, and never campaigns.
+	Joins bool
+	Seed  uint64 // of the election jitter; differs from voter to voter
 }
 
 // Validate reports all faults.
@@ -98,8 +101,9 @@ type Message struct {
 
 // Committed is one committed entry; raft's own have no data.
 type Committed struct {
-	Index uint64
-	Data  []byte
+	Index  uint64
+	Data   []byte
+	Change *raftpb.ConfChangeV2 // of who votes; it counts when ApplyChange is called with it
 }
 
 // Snapshot replaces the state up to an index.
@@ -139,6 +143,7 @@ type Core struct {
 	last raft.Ready
 	open bool // a Ready is out
 	hard *raftpb.HardState
+	conf *raftpb.ConfState // who votes, as of what was applied
 
 	elapsed int // ticks since the last sign of a leader, or the last campaign
 	timeout int // ticks until the next campaign
@@ -179,6 +184,16 @@ func NewCore(cfg CoreConfig, from Restored) (*Core, error) {
 
 // load checks that what was restored is whole before raft sees it.
 func (c *Core) load(from Restored) error {
+	c.hard = &raftpb.HardState{}
+	if from.Hard != nil {
+		c.hard = proto.Clone(from.Hard).(*raftpb.HardState)
+	}
+	if from.Snapshot == nil && c.cfg.Joins {
+		if len(from.Entries) > 0 || c.hard.GetCommit() > 0 {
+			return errors.New("entries without a snapshot")
+		}
+		return c.mem.SetHardState(c.hard)
+	}
 	meta := from.Snapshot.GetMetadata()
 	if meta.GetIndex() == 0 || !slices.Contains(meta.GetConfState().GetVoters(), uint64(c.cfg.Self)) {
 		return errors.New("no snapshot with this voter in it")
@@ -190,10 +205,7 @@ func (c *Core) load(from Restored) error {
 		}
 		last++
 	}
-	c.hard = &raftpb.HardState{}
-	if from.Hard != nil {
-		c.hard = proto.Clone(from.Hard).(*raftpb.HardState)
-	}
+	c.conf = meta.GetConfState()
 	if c.hard.GetCommit() < meta.GetIndex() {
 		c.hard.Commit = new(meta.GetIndex())
 	}
@@ -299,6 +311,28 @@ func (c *Core) Propose(data []byte) error {
 	})
 }
 
+// ProposeChange asks for a change of who votes: old goes and fresh comes, in one step
+// that needs a majority of both sets. The data comes back with it.
+func (c *Core) ProposeChange(old, fresh ident.Node, data []byte) error {
+	return c.guard(func() error {
+		change := &raftpb.ConfChangeV2{Context: data, Changes: []*raftpb.ConfChangeSingle{
+			{Type: raftpb.ConfChangeRemoveNode.Enum(), NodeId: new(uint64(old))},
+			{Type: raftpb.ConfChangeAddNode.Enum(), NodeId: new(uint64(fresh))},
+		}}
+		if err := c.raw.ProposeConfChange(change); err != nil {
+			return fmt.Errorf("%w: %w", ErrDropped, err)
+		}
+		return nil
+	})
+}
+
+// ApplyChange makes a committed change of who votes count, or one that raft itself
+// made: the end of such a change. It is called between Ready and Advance, or not at
+// all when the change is refused.
+func (c *Core) ApplyChange(change *raftpb.ConfChangeV2) error {
+	return c.guard(func() error { c.conf = c.raw.ApplyConfChange(change); return nil })
+}
+
 // Step takes a message that another voter's Core made.
 func (c *Core) Step(from ident.Node, b []byte) error {
 	var m raftpb.Message
@@ -312,6 +346,9 @@ func (c *Core) Step(from ident.Node, b []byte) error {
 		err := c.raw.Step(&m)
 		if errors.Is(err, raft.ErrProposalDropped) {
 			err = nil // a forwarded proposal; its proposer tries again
+		}
+		if errors.Is(err, raft.ErrStepPeerNotFound) {
+			err = fmt.Errorf("%w: from %x, who does not vote here", ErrMessage, m.GetFrom())
 		}
 		c.observe()
 		leads := m.GetType() == raftpb.MsgApp || m.GetType() == raftpb.MsgHeartbeat || m.GetType() == raftpb.MsgSnap

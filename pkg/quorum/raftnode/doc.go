@@ -18,6 +18,10 @@
 // proposal is applied at most once, however often it is sent. A voter that lost
 // its log never comes back under the same identity (rule R9).
 //
+// Who votes changes in one case: a lost node is replaced (decision 13). The command is
+// the context of raft's own joint configuration change; the newcomer has a fresh
+// identity and begins with an empty log, which a snapshot of its leader fills.
+//
 // Node also runs a Renewal, the messages of package lease, on the same channel:
 // each data node asks all voters, and knows since when a majority vouches for
 // it. PROTOCOL.md holds the bytes.

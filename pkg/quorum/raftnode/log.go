@@ -53,6 +53,7 @@ type Log struct {
 	db     *bbolt.DB
 	folder string
 	failed error
+	marked bool
 }
 
 // OpenLog opens or creates the log of a voter in a folder that exists. It
@@ -128,13 +129,13 @@ func (l *Log) Restore() (Restored, error) {
 	if err != nil {
 		return Restored{}, fmt.Errorf("read vote log: %w", err)
 	}
-	if r.Snapshot == nil {
+	if r.Snapshot == nil && r.Hard == nil {
 		if _, err := os.Stat(filepath.Join(l.folder, markerFile)); err == nil {
 			return Restored{}, ErrAmnesia
 		}
 		return r, nil
 	}
-	return r, l.mark() // the process may have died between genesis and marker
+	return r, l.mark() // the process may have died between its first promise and the marker
 }
 
 // Persist writes p in one transaction and flushes it. A failed flush fails the
@@ -147,11 +148,12 @@ func (l *Log) Persist(p Persist) error {
 		l.failed = fmt.Errorf("%w: %w", ErrStoreFailed, err)
 		return l.failed
 	}
-	if p.Reset {
+	if !l.marked {
 		if err := l.mark(); err != nil {
 			l.failed = fmt.Errorf("%w: %w", ErrStoreFailed, err)
 			return l.failed
 		}
+		l.marked = true
 	}
 	return nil
 }

@@ -39,6 +39,9 @@ type Config struct {
 	Timing        lease.Timing
 	Seed          uint64 // of the election jitter; 0: drawn
 	SnapshotEvery uint64 // 0: the default
+	// Joins says that this voter was voted in to take a lost one's place: a blank
+	// store stays blank until the leader fills it, and the genesis only names members.
+	Joins bool
 }
 
 // Status describes a Node.
@@ -102,7 +105,7 @@ func build(cfg Config, store Store, genesis *cluster.State, send transport.Contr
 	if err != nil {
 		return nil, fmt.Errorf("restore votes: %w", err)
 	}
-	if held.Snapshot == nil {
+	if held.Snapshot == nil && !cfg.Joins {
 		first, err := Genesis(genesis)
 		if err != nil {
 			return nil, err
@@ -115,8 +118,8 @@ func build(cfg Config, store Store, genesis *cluster.State, send transport.Contr
 		cfg.Seed = rand.Uint64()
 	}
 	voter, err := NewVoter(VoterConfig{
-		Core:          CoreConfig{Self: cfg.Self, ElectionTicks: cfg.Timing.ElectionTicks, HeartbeatTicks: cfg.Timing.HeartbeatTicks, Seed: cfg.Seed},
-		SnapshotEvery: cfg.SnapshotEvery,
+		Core:          CoreConfig{Self: cfg.Self, ElectionTicks: cfg.Timing.ElectionTicks, HeartbeatTicks: cfg.Timing.HeartbeatTicks, Joins: cfg.Joins, Seed: cfg.Seed},
+		SnapshotEvery: cfg.SnapshotEvery, Until: genesis.Clone(),
 	}, held)
 	if err != nil {
 		return nil, err

@@ -50,6 +50,7 @@ func (c *Core) translate(r *Ready) error {
 			return fmt.Errorf("install snapshot: %w", err)
 		}
 		r.Persist.Snapshot, r.Persist.Reset, must = rd.Snapshot, true, true
+		c.conf = rd.Snapshot.GetMetadata().GetConfState()
 		r.Snapshot = &Snapshot{Index: rd.Snapshot.GetMetadata().GetIndex(), Data: rd.Snapshot.GetData()}
 	}
 	if err := c.mem.Append(rd.Entries); err != nil {
@@ -70,10 +71,19 @@ func (c *Core) translate(r *Ready) error {
 		}
 	}
 	for _, e := range rd.CommittedEntries {
-		if e.GetType() != raftpb.EntryNormal {
+		one := Committed{Index: e.GetIndex(), Data: e.GetData()}
+		switch e.GetType() {
+		case raftpb.EntryNormal:
+		case raftpb.EntryConfChangeV2:
+			one.Change = &raftpb.ConfChangeV2{}
+			if err := proto.Unmarshal(e.GetData(), one.Change); err != nil {
+				return fmt.Errorf("%w: entry %d: %w", ErrBroken, e.GetIndex(), err)
+			}
+			one.Data = one.Change.GetContext()
+		default:
 			return fmt.Errorf("%w: entry %d of type %v", ErrBroken, e.GetIndex(), e.GetType())
 		}
-		r.Committed = append(r.Committed, Committed{Index: e.GetIndex(), Data: e.GetData()})
+		r.Committed = append(r.Committed, one)
 	}
 	return nil
 }
@@ -96,7 +106,7 @@ func (c *Core) Advance() error {
 // there; the next Ready persists it.
 func (c *Core) Compact(index uint64, data []byte) error {
 	return c.guard(func() error {
-		snap, err := c.mem.CreateSnapshot(index, nil, data)
+		snap, err := c.mem.CreateSnapshot(index, c.conf, data)
 		if err != nil {
 			return fmt.Errorf("make snapshot at %d: %w", index, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"go.etcd.io/bbolt"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/raftnode"
@@ -123,6 +124,24 @@ func TestALogThatIsBlankAgainIsRefused(t *testing.T) {
 	defer l.Close()
 	if _, err := l.Restore(); !errors.Is(err, raftnode.ErrAmnesia) {
 		t.Errorf("Restore = %v; want ErrAmnesia", err)
+	}
+}
+
+func TestAVoterThatJoinsAndLosesItsFirstPromiseIsRefused(t *testing.T) {
+	folder := t.TempDir()
+	l, err := raftnode.OpenLog(folder, 1, pairID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	term := uint64(3)
+	if err := errors.Join(l.Persist(raftnode.Persist{Hard: &raftpb.HardState{Term: &term}}), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(folder, "votes.db")); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := raftnode.OpenLog(folder, 1, pairID); !errors.Is(err, raftnode.ErrAmnesia) {
+		t.Errorf("OpenLog = %v, %v; want ErrAmnesia", l, err)
 	}
 }
 

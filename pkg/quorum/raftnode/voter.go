@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -28,6 +29,9 @@ const genesisIndex = 1
 type VoterConfig struct {
 	Core          CoreConfig
 	SnapshotEvery uint64 // 0 means SnapshotEvery
+	// Until is what State shows of a voter that joins, until its leader has handed it
+	// the true one: the members, with index 0.
+	Until *cluster.State
 }
 
 // Applied is what became of one committed entry.
@@ -53,6 +57,7 @@ type Voter struct {
 	every uint64
 	state *cluster.State
 	snap  uint64 // index of the last snapshot
+	moved bool   // who votes has changed since
 }
 
 // Genesis is what a store holds before its voter first starts: the state that
@@ -89,9 +94,11 @@ func NewVoter(cfg VoterConfig, from Restored) (*Voter, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := unpack(from.Snapshot.GetData())
-	if err != nil {
-		return nil, fmt.Errorf("restore state: %w", err)
+	s := cfg.Until
+	if from.Snapshot != nil {
+		if s, err = unpack(from.Snapshot.GetData()); err != nil {
+			return nil, fmt.Errorf("restore state: %w", err)
+		}
 	}
 	v := &Voter{core: core, every: cfg.SnapshotEvery, state: s, snap: from.Snapshot.GetMetadata().GetIndex()}
 	if v.every == 0 {
@@ -120,7 +127,26 @@ func (v *Voter) Transfer(to ident.Node) error { return v.core.Transfer(to) }
 
 // Propose asks for an encoded command to be committed. It may be lost, and may
 // be proposed again: its identity makes it take effect once.
-func (v *Voter) Propose(command []byte) error { return v.core.Propose(command) }
+func (v *Voter) Propose(command []byte) error {
+	if c, err := cluster.DecodeCommand(command); err == nil {
+		if a, ok := c.Do.(*cluster.ReplaceNode); ok {
+			return v.core.ProposeChange(a.Old, a.Node, command)
+		}
+	}
+	return v.core.Propose(command)
+}
+
+// change applies an entry that changes who votes. The rules of the state decide; an
+// entry that raft made, to end a change, has no command.
+func (v *Voter) change(e Committed) (cluster.ProposalID, cluster.Result, error) {
+	before := v.state.Voters()
+	id, res := cluster.ApplyChange(v.state, e.Index, e.Data)
+	if len(e.Data) > 0 && slices.Equal(before, v.state.Voters()) { // refused, or done before
+		return id, res, nil
+	}
+	v.moved = true
+	return id, res, v.core.ApplyChange(e.Change)
+}
 
 // Work returns what is to do, having applied what was committed.
 func (v *Voter) Work() (Work, bool, error) {
@@ -134,28 +160,37 @@ func (v *Voter) Work() (Work, bool, error) {
 		if err != nil {
 			return Work{}, false, fmt.Errorf("install snapshot: %w", err)
 		}
-		v.state, v.snap, w.Installed = s, rd.Snapshot.Index, true
+		v.state, v.snap, v.moved, w.Installed = s, rd.Snapshot.Index, false, true
 	}
 	for _, e := range rd.Committed {
+		if e.Change != nil {
+			id, res, err := v.change(e)
+			if err != nil {
+				return Work{}, false, err
+			}
+			w.Applied = append(w.Applied, Applied{Index: e.Index, ID: id, Result: res})
+			continue
+		}
 		id, res := cluster.ApplyEntry(v.state, e.Index, e.Data)
 		w.Applied = append(w.Applied, Applied{Index: e.Index, ID: id, Result: res})
 	}
 	return w, true, nil
 }
 
-// Done says that the last Work is done: durable and sent.
+// Done says that the last Work is done: durable and sent. A change of who votes makes a
+// snapshot at once: a new voter takes none in which it is not named.
 func (v *Voter) Done() error {
 	if err := v.core.Advance(); err != nil {
 		return err
 	}
-	if v.state.Index < v.snap+v.every {
+	if v.state.Index < v.snap+v.every && !v.moved {
 		return nil
 	}
 	data, err := pack(v.state)
 	if err != nil {
 		return err
 	}
-	v.snap = v.state.Index
+	v.snap, v.moved = v.state.Index, false
 	return v.core.Compact(v.snap, data)
 }
 

@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) raftnode.Store, reopen func(t *te
 		want  raftnode.Restored
 	}{
 		{"an empty store holds nothing", nil, raftnode.Restored{}},
+		{"a promise is held before there is a log: a voter joins", []raftnode.Persist{{Hard: hard(3, 1, 0)}}, raftnode.Restored{Hard: hard(3, 1, 0)}},
 		{"a genesis is held", []raftnode.Persist{genesis}, raftnode.Restored{Snapshot: snapshot(1, 1), Hard: hard(1, 0, 1)}},
 		{"entries follow the genesis", []raftnode.Persist{genesis, {Entries: entries(2, 2, 4), Hard: hard(2, 1, 1)}, {Entries: entries(2, 5, 5)}},
 			raftnode.Restored{Snapshot: snapshot(1, 1), Entries: entries(2, 2, 5), Hard: hard(2, 1, 1)}},
