@@ -123,7 +123,7 @@ func build(ctx context.Context, dir config.Dir, cfg *config.Node, clk clock.Cloc
 		return nil, err
 	}
 	send := (&transport.Mux{}).Sender(transport.ChannelVote, mesh)
-	node, err := raftnode.New(raftnode.Config{Self: cfg.Self, Timing: timing}, held, cfg.Genesis(), send, clk, log)
+	node, err := raftnode.New(raftnode.Config{Self: cfg.Self, Timing: timing, Joins: cfg.Joins}, held, cfg.Genesis(), send, clk, log)
 	if err != nil {
 		return nil, err
 	}

@@ -149,6 +149,7 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 			return fence.Watch(ctx, c.Dir, timing, voucher, func() { s.KillNow(citizen); k.dropAddress() }, func(ok bool) { told(c.Fenced, ok) }, clock.System{}, log)
 		})
 	}
+	tasks.Go("members", func(ctx context.Context) error { return k.follow(ctx, n, s.Restart) })
 	stop, cancel := context.WithCancel(ctx)
 	defer cancel()
 	context.AfterFunc(tasks.Context(), cancel) // without its fence a node must not run

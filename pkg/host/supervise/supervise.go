@@ -147,6 +147,7 @@ type Supervisor struct {
 	notices  chan notice
 	exits    chan exit
 	kills    chan string
+	anew     chan string
 
 	mu     sync.Mutex // guards status
 	status []Status
@@ -162,7 +163,7 @@ func New(cfg Config, clk clock.Clock, log *slog.Logger) (*Supervisor, error) {
 	}
 	return &Supervisor{
 		cfg: cfg, clock: clk, log: log.With("room", "supervise"),
-		notices: make(chan notice, noticeQueue), exits: make(chan exit, len(cfg.Services)), kills: make(chan string, len(cfg.Services)+1),
+		notices: make(chan notice, noticeQueue), exits: make(chan exit, len(cfg.Services)), kills: make(chan string, len(cfg.Services)+1), anew: make(chan string, len(cfg.Services)+1),
 	}, nil
 }
 
@@ -233,6 +234,15 @@ func (s *Supervisor) KillNow(name string) {
 	}
 }
 
+// Restart ends a service in order, if it lives, and lets it be started again. It only
+// asks, as KillNow does.
+func (s *Supervisor) Restart(name string) {
+	select {
+	case s.anew <- name:
+	default:
+	}
+}
+
 // Status describes all services.
 func (s *Supervisor) Status() []Status {
 	s.mu.Lock()
@@ -257,6 +267,12 @@ func (s *Supervisor) loop(ctx context.Context, allReady func()) {
 			for _, c := range s.children {
 				if c.service.Name == name {
 					s.strike(c)
+				}
+			}
+		case name := <-s.anew:
+			for _, c := range s.children {
+				if c.service.Name == name && c.cmd != nil {
+					s.signal(c, syscall.SIGTERM)
 				}
 			}
 		case <-tick.C:

@@ -258,6 +258,14 @@ func TestKillNowStartsAServiceAnew(t *testing.T) {
 	r.await("another life", func(s []supervise.Status) bool { return s[0].State == supervise.Ready && s[0].PID != pid })
 }
 
+func TestRestartEndsAServiceInOrderAndStartsItAnew(t *testing.T) {
+	r := start(t, nil, "good")
+	pid := r.await("ready", func(s []supervise.Status) bool { return s[0].State == supervise.Ready })[0].PID
+	r.s.Restart("nobody")
+	r.s.Restart("good")
+	r.await("another life", func(s []supervise.Status) bool { return s[0].State == supervise.Ready && s[0].PID != pid })
+}
+
 func TestKillingTheParentLeavesNoService(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "play", "parent")
 	cmd.Env = append(os.Environ(), "TEST_FOLDER="+folder(t))

@@ -139,6 +139,11 @@ func (w *Witness) Status() Status {
 	return st
 }
 
+// Watch waits for a voted state with a higher index than after.
+func (w *Witness) Watch(ctx context.Context, after uint64) (*cluster.State, error) {
+	return w.node.Watch(ctx, after)
+}
+
 // Run serves until ctx ends or the vote has to stop, and closes everything.
 func (w *Witness) Run(ctx context.Context) error {
 	select {

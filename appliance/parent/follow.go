@@ -1,0 +1,64 @@
+package parent
+
+import (
+	"context"
+	"time"
+
+	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/control"
+	"beffroi.dev/pkg/quorum/cluster"
+)
+
+// knowing are the services that know the other members: they read the configuration
+// when they start, and a transport's peers are the same for its life.
+var knowing = []string{"node", "block", citizen}
+
+// followEvery is the pause before a configuration that could not be written is
+// written again.
+const followEvery = time.Second
+
+// follow makes the configuration follow the members that are voted: a lost node may
+// have been replaced (decision 13). What it writes is durable before a service reads it.
+func (k *keeper) follow(ctx context.Context, n *config.Node, restart func(service string)) error {
+	if n.Me().Kind == cluster.KindWitness { // it follows by itself
+		return nil
+	}
+	ctl := control.NewClient(k.cfg.Dir.Socket("node"))
+	var after uint64
+	for ctx.Err() == nil {
+		st, err := ctl.Watch(ctx, after)
+		if err != nil {
+			return nil // ctx has ended
+		}
+		next, ok := n.Follow(st)
+		if !ok {
+			after = st.Index
+			continue
+		}
+		if err := k.adopt(next); err != nil {
+			k.log.Error("another machine has taken a lost node's place; the configuration that says so cannot be kept yet", "cause", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(followEvery):
+			}
+			continue
+		}
+		k.log.Info("another machine has taken a lost node's place; the services that know it start again")
+		n = next
+		for _, name := range knowing {
+			restart(name)
+		}
+	}
+	return nil
+}
+
+// adopt keeps new members. What else the file says may have been written since this
+// process read it.
+func (k *keeper) adopt(next *config.Node) error {
+	now, err := config.Load(k.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	now.Members = next.Members
+	return config.Save(k.cfg.Dir, now)
+}
