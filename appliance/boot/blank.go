@@ -128,7 +128,10 @@ func (s *system) newEngine() error {
 	if s.pairing.Load() != nil {
 		return nil
 	}
-	taken := storeTaken(s.store.Path)
+	var taken *pairing.Fault
+	if !s.paired() { // else it is this node's own
+		taken = storeTaken(s.store.Path)
+	}
 	e, err := pairing.New(pairing.Config{
 		Dir: s.dir, Kind: cluster.KindNode, Release: s.release.Version, Store: s.store.Path,
 		About: func(a *pairing.About) {
@@ -203,6 +206,7 @@ func (s *system) erase(e *pairing.Engine) error {
 // finishFounding goes on, beside the services, with what a founding has left: the
 // members that must still be told, and the citizen service's group.
 func (s *system) finishFounding() {
+	s.finishReplacement()
 	if !pairing.Unfinished(s.dir) {
 		return
 	}

@@ -60,7 +60,7 @@ func (d desk) State() operator.State {
 	if e := d.pairing.Load(); e != nil {
 		p := e.Status()
 		if d.paired() {
-			p = pairing.Status{Pending: p.Pending, Secrets: p.Secrets, Act: p.Act}
+			p = pairing.Status{Pending: p.Pending, Secrets: p.Secrets, Act: p.Act, Heard: p.Heard}
 		}
 		st.Pairing = &p
 	}
@@ -121,6 +121,8 @@ func (d desk) Do(ctx context.Context, a operator.Ask) error {
 		return d.lan.keep()
 	case operator.UndoLan:
 		return d.lan.undo(context.WithoutCancel(ctx))
+	case operator.Look, operator.Replace:
+		return d.replace(ctx, a)
 	}
 	e := d.pairing.Load()
 	if e == nil {

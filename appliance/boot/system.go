@@ -70,6 +70,7 @@ type system struct {
 	net     *netcfg.Engine
 	tasks   *task.Group
 	pairing atomic.Pointer[pairing.Engine] // of a blank node, and until its founding has nothing left to do
+	looking atomic.Bool                    // for a machine that takes the twin's place
 	lan     lanTrial
 	leasing sync.Mutex // guards unlease
 	probing bool       // somebody looks at the cables

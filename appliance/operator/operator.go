@@ -40,6 +40,8 @@ const (
 	Noted   Deed = "noted"   // the first secrets
 	Forget  Deed = "forget"  // what was prepared for a founder that never came back
 	Erase   Deed = "erase"   // a node without a pair: its store's head and its identity; it reboots
+	Look    Deed = "look"    // for a machine that takes the lost twin's place
+	Replace Deed = "replace" // the lost twin by the machine that shows Code
 	TryLan  Deed = "try"     // a Lan, for a while
 	KeepLan Deed = "keep"    // the one that is tried
 	UndoLan Deed = "restore" // the one before

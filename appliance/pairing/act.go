@@ -24,6 +24,8 @@ type act struct {
 	working bool
 	fault   *Fault // of the last work
 	at      string // the member that it is about
+
+	replaces string // the twin's name: this is a replacement, not a founding
 }
 
 // Status is what a console shows.
@@ -56,6 +58,9 @@ type Act struct {
 	Working bool     `json:"working,omitempty"`
 	Fault   *Fault   `json:"fault,omitempty"`
 	At      string   `json:"at,omitempty"` // the member that the fault is about
+	// Replaces is the name of the node whose place a new machine takes; empty: the act
+	// is a founding.
+	Replaces string `json:"replaces,omitempty"`
 }
 
 // Status tells all that a console shows.
@@ -74,7 +79,7 @@ func (e *Engine) Status() Status {
 		s.Heard = append(s.Heard, Seen{Tag: h.Tag, Witness: h.Kind == cluster.KindWitness, Where: h.Addresses[0].String()})
 	}
 	a := e.act
-	s.Act = Act{Request: a.request, Step: a.step, Member: a.member, Working: a.working, Fault: a.fault, At: a.at}
+	s.Act = Act{Request: a.request, Step: a.step, Member: a.member, Working: a.working, Fault: a.fault, At: a.at, Replaces: a.replaces}
 	if a.twin != nil {
 		s.Act.Twin = a.twin.Addresses[0]
 	}

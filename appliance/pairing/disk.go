@@ -22,6 +22,7 @@ import (
 //	founding.json        Record: this node founds, or has to tell of it
 //	founding-id          the founding that config.json comes from
 //	first-secrets.json   Secrets: not yet noted by a person
+//	replacing.json       Replacement: this node has its twin replaced, and has to tell of it
 //	service-wanted       the founder still has to make the citizen service's group
 //
 // Founding and Kept are removed when all is said. config.json is written last.
@@ -37,15 +38,23 @@ const (
 	recordFile   = "founding.json"
 	idFile       = "founding-id"
 	secretsFile  = "first-secrets.json"
+	replaceFile  = "replacing.json"
 )
 
 func (f *folder) path(name string) string { return filepath.Join(string(f.dir), name) }
 
-// openFolder opens a state folder, and gives a new one its identity.
+// openFolder opens a state folder, and gives a new one its identity. One that belongs to
+// a pair has it, whether it was founded or came with a seed.
 func openFolder(d config.Dir, store string) (*folder, ident.UUID, error) {
 	f := &folder{dir: d, store: store}
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return nil, ident.UUID{}, fmt.Errorf("make state folder: %w", err)
+	}
+	if n, err := config.Load(d); err == nil {
+		f.key, err = config.LoadKey(d)
+		return f, n.Me().Replica, err
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, ident.UUID{}, err
 	}
 	var id struct {
 		Replica ident.UUID `json:"replica"`
@@ -112,6 +121,13 @@ func (f *folder) Record() (*Record, error) {
 }
 func (f *folder) Write(r *Record) error { return f.write(recordFile, r) }
 func (f *folder) Close() error          { return f.remove(recordFile) }
+
+func (f *folder) Replacement() (*Replacement, error) {
+	var r *Replacement
+	return r, f.read(replaceFile, &r)
+}
+func (f *folder) Note(r *Replacement) error { return f.write(replaceFile, r) }
+func (f *folder) Strike() error             { return f.remove(replaceFile) }
 
 // discard removes what belongs to a founding of this node that was not decided.
 func (f *folder) discard() error {

@@ -71,6 +71,7 @@ type Engine struct {
 	ended   chan struct{} // closed when this member is founded
 	once    sync.Once
 	todo    chan act
+	swaps   chan newSwap
 
 	journal sync.Mutex // one durable act at a time
 
@@ -83,6 +84,8 @@ type Engine struct {
 	bound    bool // something is kept
 	act      act
 	secrets  *Secrets
+
+	lookUntil time.Time // a founded node hears other machines
 }
 
 // New opens the state folder; a new one gets its identity.
@@ -100,8 +103,13 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: c, log: log.With("room", "pairing"), folder: f, replica: replica, ended: make(chan struct{}), todo: make(chan act, 1), founders: map[string]bool{}}
+	e := &Engine{cfg: c, log: log.With("room", "pairing"), folder: f, replica: replica, ended: make(chan struct{}), todo: make(chan act, 1), swaps: make(chan newSwap, 1), founders: map[string]bool{}}
 	e.hearing = &hearing{log: e.log, self: e.beacon, deaf: c.Kind == cluster.KindWitness}
+	if id, err := f.Founded(); err != nil {
+		return nil, err
+	} else if !id.IsZero() {
+		e.hearing.mute = true
+	}
 	kept, err := f.Kept()
 	if err != nil {
 		return nil, err

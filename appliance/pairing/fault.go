@@ -34,6 +34,9 @@ const (
 	BadRequest    Reason = "bad-request"
 	NotNow        Reason = "not-now" // out of order
 	Disk          Reason = "disk"
+	TwinAlive     Reason = "twin-alive" // a node that is heard is not replaced
+	Refused       Reason = "refused"    // by the rules of the pair
+	NoVotes       Reason = "no-votes"   // the vote does not answer
 )
 
 // Fault is a refusal with its reason; Detail is a name, an address or a text of

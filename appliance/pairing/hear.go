@@ -40,6 +40,7 @@ type hearing struct {
 	log  *slog.Logger
 	self func() Beacon
 	deaf bool // it only sends: a witness
+	mute bool // it only hears: a node that has a pair and looks for another machine
 
 	mu  sync.Mutex // guards all
 	all []*Heard
@@ -105,6 +106,9 @@ func (h *hearing) send(six, four net.PacketConn, joined map[int]bool) {
 		}
 		if !joined[l.Index] && ipv6.NewPacketConn(six).JoinGroup(&l, &net.UDPAddr{IP: everybody}) == nil {
 			joined[l.Index] = true
+		}
+		if h.mute {
+			continue
 		}
 		_, _ = six.WriteTo(b, &net.UDPAddr{IP: everybody, Port: Port, Zone: l.Name}) // a lost one is followed by others
 		addresses, _ := l.Addrs()

@@ -130,20 +130,7 @@ func request(m *Model, v *formView) []Effect {
 func newMeeting(witness bool) view {
 	name := yes(witness, "witness", "twin")
 	return &formView{name: name, fields: []*field{text("code", "", 12), text("address", "", 64)},
-		intro: func(m *Model) []line {
-			var lines []line
-			if p := m.pairing(); p != nil {
-				for _, h := range p.Heard {
-					if h.Witness == witness && len(lines) < 3 {
-						lines = append(lines, paragraph(screen.Good, m.t("form.heard", clip(h.Tag, 4), clip(h.Where, 40)))...)
-					}
-				}
-			}
-			if len(lines) == 0 {
-				lines = paragraph(screen.Warn, m.t(yes(witness, "form.nowitness", "form.nobody")))
-			}
-			return append([]line{nil}, lines...)
-		},
+		intro: func(m *Model) []line { return heard(m, witness) },
 		do: func(m *Model, v *formView) []Effect {
 			if _, err := pairing.ParseCode(v.get("code").value()); err != nil {
 				v.wrong, v.at = m.fault(err), 0
@@ -151,6 +138,22 @@ func newMeeting(witness bool) view {
 			}
 			return m.act(ask(operator.Ask{Do: operator.Meet, Witness: witness, Code: v.get("code").value(), Address: v.get("address").value()}))
 		}}
+}
+
+// heard lists the machines of a kind in reach.
+func heard(m *Model, witness bool) []line {
+	var lines []line
+	if p := m.pairing(); p != nil {
+		for _, h := range p.Heard {
+			if h.Witness == witness && len(lines) < 3 {
+				lines = append(lines, paragraph(screen.Good, m.t("form.heard", clip(h.Tag, 4), clip(h.Where, 40)))...)
+			}
+		}
+	}
+	if len(lines) == 0 {
+		lines = paragraph(screen.Warn, m.t(yes(witness, "form.nowitness", "form.nobody")))
+	}
+	return append([]line{nil}, lines...)
 }
 
 // newFound asks once more, with all answers.
@@ -301,6 +304,9 @@ func (m *Model) founded(e Effect, waited bool) {
 	case operator.Found:
 		m.goHome()
 		m.push(progressView{})
+	case operator.Replace:
+		m.goHome()
+		m.push(replaceView{})
 	case operator.Cancel:
 		if p := m.pairing(); p != nil { // whoever begins anew at once begins at the beginning
 			now := *p

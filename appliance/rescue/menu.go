@@ -107,6 +107,9 @@ func newMenu() view {
 		if m.can.Shell {
 			all = append(all, entry{m.t("menu.shell"), open(func() view { return &passwordView{} })})
 		}
+		if m.mayReplace() {
+			all = append(all, entry{m.t("menu.replace"), replacing})
+		}
 		return append(all, entry{m.t("menu.boot"), open(func() view { return bootView{} })},
 			entry{m.t("menu.language"), open(newLanguage)})
 	}}

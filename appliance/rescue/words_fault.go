@@ -8,11 +8,11 @@ var faultWords = map[string][2]string{
 	"boot.detail": {"Détail : %s", "Detail: %s"},
 
 	"fault.state-damaged":         {"Le système de fichiers de la partition d'état est abîmé et n'a pas pu être réparé.", "The file system of the state partition is damaged and could not be repaired."},
-	"do.fault.state-damaged":      {"L'autre nœud continue seul. Faites vérifier ce disque, puis réinstallez ce nœud.", "The other node goes on alone. Have this disk checked, then install this node anew."},
+	"do.fault.state-damaged":      {"L'autre nœud continue seul. Écrivez l'image sur un disque neuf ici ; puis à la console de l'autre : F1, « Remplacer l'autre nœud ».", "The other node goes on alone. Write the image to a new disk here; then at the other one's console: F1, “Replace the other node”."},
 	"fault.disk-too-small":        {"Le disque est plus petit que l'image qui y a été écrite : il en manque la fin.", "The disk is smaller than the image that was written to it: its end is missing."},
 	"do.fault.disk-too-small":     {"Rien n'a été modifié. Prenez un disque plus grand et écrivez-y l'image.", "Nothing was changed. Take a larger disk and write the image to it."},
 	"fault.disk-without-table":    {"Le disque n'a plus de table de partitions lisible, ni au début ni à la fin.", "The disk has no readable partition table any more, neither at its start nor at its end."},
-	"do.fault.disk-without-table": {"L'autre nœud continue seul. Faites vérifier ce disque, puis réinstallez ce nœud.", "The other node goes on alone. Have this disk checked, then install this node anew."},
+	"do.fault.disk-without-table": {"L'autre nœud continue seul. Écrivez l'image sur un disque neuf ici ; puis à la console de l'autre : F1, « Remplacer l'autre nœud ».", "The other node goes on alone. Write the image to a new disk here; then at the other one's console: F1, “Replace the other node”."},
 	"fault.disk-twice":            {"Deux disques de cette machine portent l'image : lequel est le bon ne se devine pas.", "Two disks of this machine hold the image: which one is right cannot be guessed."},
 	"do.fault.disk-twice":         {"Débranchez celui qui ne doit pas servir, puis redémarrez (menu).", "Unplug the one that is not to be used, then reboot (menu)."},
 	"fault.disk-missing":          {"Aucun disque de cette machine ne porte les partitions de l'image.", "No disk of this machine has the partitions of the image."},
