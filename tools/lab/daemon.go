@@ -18,11 +18,12 @@ import (
 
 // ask is one verb on its way to the daemon.
 type ask struct {
-	Verb  string        `json:"verb"` // kill, start, pause, resume, cut, heal, shape, plug, lan, links, down
+	Verb  string        `json:"verb"` // kill, start, pause, resume, blank, cut, heal, shape, plug, lan, links, down
 	Node  string        `json:"node,omitempty"`
 	Link  string        `json:"link,omitempty"`
 	Into  string        `json:"into,omitempty"`  // plug: the segment
 	Clock string        `json:"clock,omitempty"` // start: what the machine's clock says
+	Image string        `json:"image,omitempty"` // blank: what is written to the new disk
 	From  string        `json:"from,omitempty"`
 	Delay time.Duration `json:"delay,omitempty"`
 	Loss  float64       `json:"loss,omitempty"`
@@ -129,6 +130,12 @@ func (d *daemon) do(a ask, out *reply) error {
 	switch a.Verb {
 	case "kill", "start", "pause", "resume":
 		return d.power(a)
+	case "blank":
+		m, err := d.lab.machine(a.Node)
+		if err != nil {
+			return err
+		}
+		return blank(m, a.Image)
 	case "cut", "heal", "shape":
 		return d.link(a)
 	case "plug":

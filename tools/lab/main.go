@@ -3,6 +3,7 @@
 //	lab up [--dir D] [--store MB] [--profile lab]   make the machines and start them
 //	lab status [--json]                             what they are doing
 //	lab kill|start|pause|resume NODE                power cut, power back, freeze, thaw
+//	lab blank NODE [--image FILE]                   vm mode: a new machine in a dead one's place
 //	lab cut|heal LINK [--from NODE]                 silence a link, or one direction of it
 //	lab shape LINK [--from NODE] --delay D --loss F make it slow or lossy
 //	lab plug NODE PORT CABLE                        vm mode: a cable into a wrong port
@@ -49,7 +50,7 @@ func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("what to do? up, status, kill, start, pause, resume, cut, heal, shape, plug, lan, serial, screen, logs, hints or down")
+		return errors.New("what to do? up, status, kill, start, pause, resume, blank, cut, heal, shape, plug, lan, serial, screen, logs, hints or down")
 	}
 	if len(args) > 2 && args[0] == "--dir" { // before the verb as well as after it
 		args = append([]string{args[2], args[0], args[1]}, args[3:]...)
@@ -64,7 +65,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	profile := fs.String("profile", "", "up: timing profile; lab, and emulated for virtual machines")
 	binary := fs.String("beffroi", "bin/beffroi", "up: the program under test")
 	mode := fs.String("mode", "process", "up: process, or vm")
-	image := fs.String("image", "out/image/beffroi.img", "up, vm mode: what is written to the nodes' disks")
+	image := fs.String("image", "out/image/beffroi.img", "up and blank, vm mode: what is written to the nodes' disks")
 	blank := fs.Bool("blank", false, "up, vm mode: the nodes get no seed, and nothing waits for them")
 	asJSON := fs.Bool("json", false, "status: as JSON")
 	from := fs.String("from", "", "cut, heal, shape: only what leaves this node")
@@ -124,6 +125,16 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return errors.New("plug what? A node, its port and a cable: lab plug b fibre1 lan")
 		}
 		_, err := call(lab, ask{Verb: verb, Node: words[0], Link: words[1], Into: words[2]})
+		return err
+	case "blank":
+		if len(words) != 1 {
+			return errors.New("blank what? One node that is dead")
+		}
+		file, err := filepath.Abs(*image)
+		if err != nil {
+			return err
+		}
+		_, err = call(lab, ask{Verb: verb, Node: words[0], Image: file})
 		return err
 	case "kill", "start", "pause", "resume", "cut", "heal", "shape":
 		a := ask{Verb: verb, From: *from, Delay: *delay, Loss: *loss, Clock: *clock}
