@@ -39,7 +39,10 @@ func lone(t *testing.T) (a *member, s *Survivor, st *cluster.State) {
 	if err := json.Unmarshal(mine.Network, &s.Network); err != nil {
 		t.Fatal(err)
 	}
-	return &member{t: &town{}, key: key}, s, mine.Node.Genesis()
+	w := &town{}
+	a = &member{t: w, key: key}
+	w.all[0] = a
+	return a, s, mine.Node.Genesis()
 }
 
 // newMachine is one that waits for a pair.
@@ -283,6 +286,42 @@ func TestWhatChangesBeforeTheVoteIsTakenBack(t *testing.T) {
 			t.Errorf("%s: %v; want %s and nothing changed; left %+v", tt.name, err, tt.want, s.note)
 		}
 	}
+}
+
+func TestOnceTheVoteWasAskedOnlyTheVoteDecides(t *testing.T) {
+	s, r, d := newSite(t)
+	s.votes.step = func() {}
+	deaf := &deafVote{s.votes, true}
+	w := s.swap()
+	w.votes = deaf
+	if err := w.begin(t.Context(), r, d); reason(err) != NoVotes || s.note == nil || s.fresh.kept == nil {
+		t.Fatalf("a vote without an answer: %v; want the record kept", err)
+	}
+	s.up[r.Do.Old] = true // it returns now; the proposal may be on its way
+	left, _ := s.Replacement()
+	if done, err := w.settle(t.Context(), left); done || reason(err) != NoVotes || s.fresh.kept == nil {
+		t.Errorf("the next turn: %v, %v; want it to go on asking", done, err)
+	}
+	deaf.on = false
+	if done, err := w.settle(t.Context(), left); !done || err != nil {
+		t.Errorf("with an answer: %v, %v", done, err)
+	}
+	if err := s.outcome(r); err != nil || s.fresh.founded != d.Founding {
+		t.Error(err)
+	}
+}
+
+// deafVote gives no answer while it is on.
+type deafVote struct {
+	*booth
+	on bool
+}
+
+func (v *deafVote) Propose(ctx context.Context, do cluster.Action) (cluster.Result, error) {
+	if v.on {
+		return cluster.Result{}, errors.New("undecided")
+	}
+	return v.booth.Propose(ctx, do)
 }
 
 // Here the survivor's folder, the sockets and the code are real.

@@ -112,6 +112,9 @@ func gather(ctx context.Context, lab Lab) Status {
 	for _, m := range lab.Nodes {
 		called[m.ID] = m.Name
 		s, ok := seen[m.Name]
+		for _, v := range s.Members { // one that was replaced has another identity than in the plan
+			called[v.ID] = v.Name
+		}
 		n := NodeStatus{Name: m.Name, State: power(m), PIDs: processes(m), Ready: ok || m.API == ""}
 		if n.PIDs == nil {
 			n.PIDs = []int{}
