@@ -29,6 +29,9 @@
 // Beside the services init does what they have no right to: it moves the service address
 // (package address) and makes the guests' taps (package tap).
 //
+// At the console's wish it opens the pairing's port for a while and takes a new machine
+// into the pair in place of a lost twin (package pairing).
+//
 // The watchdog is fed while each phase ends or gets on within its bound and, later, while
 // init's own loops say that all is well (vigil); it guards the machine's end, too. When it
 // is not fed any more the kernel's log and consoles say why; shortly before the hardware

@@ -1,5 +1,5 @@
 // Package operator is what a person at a node's console may ask of init: to found a
-// pair, and to change the node's own network.
+// pair, to have a lost twin replaced, and to change the node's own network.
 //
 // It is one unix socket, mode 0600, with two questions over HTTP: GET /v1/state, and
 // POST /v1/do with an Ask. The console (appliance/rescue) is its client and holds no

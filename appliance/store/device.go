@@ -16,8 +16,8 @@ import (
 )
 
 // ErrReplaced is returned when the store's disk is blank although this node had
-// a store: it must join again as a new replica.
-var ErrReplaced = errors.New("the store's disk is blank, but this node already had a store; it must join again as a new replica")
+// a store: it must join again as a new replica, which is a replacement of this node.
+var ErrReplaced = errors.New("the store's disk is blank, but this node already had a store; write the image to its disk anew, then have this node replaced at its twin's console")
 
 // ErrReplica is returned for a store that is another replica of the same pair.
 var ErrReplica = errors.New("the store is another replica")

@@ -121,7 +121,8 @@ func TestABurntServerIsReplacedFromTheSerialConsole(t *testing.T) {
 	citizen.goOn(t, time.Now())
 	lab("blank", "b", "--image", image(t))
 	lab("start", "b")
-	_, screen := seat(t, dir, "b", "belongs to no pair", "Code")
+	b, screen := seat(t, dir, "b", "belongs to no pair", "Code")
+	_ = b.Close() // a serial line has one terminal
 	code := codePattern.FindString(screen)
 	begun := time.Now()
 	t.Log(entryOf(t, a, "Replace the other node", "REFUSED for ever"))
@@ -144,7 +145,7 @@ func TestABurntServerIsReplacedFromTheSerialConsole(t *testing.T) {
 	}
 	t.Logf("the new machine serves alone: longest wait of a filing %.2f s; %d reports are there", filing.LongestGap(all, killed).Seconds(), len(all))
 	lab("start", "a")
-	b, _ := seatOf(t, dir, "b")
+	b, _ = seatOf(t, dir, "b")
 	well(t, b)
 }
 

@@ -23,7 +23,7 @@ type Store interface {
 var (
 	// ErrAmnesia is returned for a log that is empty although its voter took
 	// part before: it may have forgotten promises and must not vote (R9).
-	ErrAmnesia = errors.New("this voter's log is gone; it must join again under a new identity")
+	ErrAmnesia = errors.New("this voter's log is gone; it must join again under a new identity: a node is replaced at its twin's console")
 	// ErrGap is returned for entries that do not follow what is stored.
 	ErrGap = errors.New("log entries do not follow")
 	// ErrStoreFailed is returned by everything after a failed Persist.
