@@ -27,10 +27,12 @@ const (
 type Options struct {
 	Lang  Lang
 	ASCII bool
-	Zone  *time.Location // nil: local
-	Can   Can
-	Leave bool // Ctrl-C ends Run
-	Log   *slog.Logger
+	// Screen says that the terminal is a screen, which has the kernel's own font.
+	Screen bool
+	Zone   *time.Location // nil: local
+	Can    Can
+	Leave  bool // Ctrl-C ends Run
+	Log    *slog.Logger
 }
 
 // errLeave ends the engine because its reader asked for it.
@@ -95,7 +97,7 @@ func Run(ctx context.Context, tty io.ReadWriter, source Source, actions Actions,
 // own is the only goroutine that touches the Model.
 func (e *engine) own(ctx context.Context) error {
 	m := NewModel(e.opt.Lang, e.opt.Zone, time.Now(), e.opt.Can)
-	m.ASCII = e.opt.ASCII
+	m.ASCII, m.ownFont = e.opt.ASCII, e.opt.Screen
 	clock := time.NewTicker(time.Second)
 	defer clock.Stop()
 	e.show(m, false, true)
@@ -166,7 +168,7 @@ func (e *engine) show(m *Model, heal, anew bool) {
 
 // write owns the Renderer and all writes but the shell's.
 func (e *engine) write(ctx context.Context) error {
-	var r screen.Renderer
+	r := screen.Renderer{OwnFont: e.opt.Screen}
 	for {
 		select {
 		case <-ctx.Done():

@@ -1,6 +1,7 @@
 package rescue
 
 import (
+	"strings"
 	"time"
 
 	"beffroi.dev/appliance/operator"
@@ -62,7 +63,9 @@ type view interface {
 type Model struct {
 	Lang  Lang
 	ASCII bool
-	zone  *time.Location
+	// ownFont: the terminal is a screen, with the kernel's own font of 256 characters.
+	ownFont bool
+	zone    *time.Location
 
 	now     time.Time
 	keyAt   time.Time
@@ -97,7 +100,16 @@ func NewModel(l Lang, zone *time.Location, now time.Time, can Can) *Model {
 	return &Model{Lang: l, zone: zone, now: now, keyAt: now, can: can}
 }
 
-func (m *Model) t(key string, args ...any) string { return say(m.Lang, key, args...) }
+func (m *Model) t(key string, args ...any) string {
+	s := say(m.Lang, key, args...)
+	if m.ownFont {
+		s = apart.Replace(s)
+	}
+	return s
+}
+
+// apart writes the ligatures that the kernel's own font lacks as their letters.
+var apart = strings.NewReplacer("œ", "oe", "Œ", "OE")
 
 // Shell says whether a shell has the terminal: keys belong to it.
 func (m *Model) Shell() bool { return m.shell }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"beffroi.dev/appliance/config"
@@ -29,6 +31,13 @@ type Config struct {
 // password (api.HashPassword). Without it there is no shell.
 const PasswordFile = "rescue-password"
 
+// isScreen tells whether a terminal is one of the kernel's own.
+func isScreen(tty string) bool {
+	n, ok := strings.CutPrefix(filepath.Base(tty), "tty")
+	_, err := strconv.ParseUint(n, 10, 8)
+	return ok && err == nil
+}
+
 // RunService shows the console of a node on one terminal until ctx ends. A terminal
 // that is not there yet, or hangs up, is opened again; only the one that it was
 // started from must be there.
@@ -47,7 +56,7 @@ func RunService(ctx context.Context, c Config, log *slog.Logger) error {
 		source.Operator, actions.Operator = operator.NewClient(c.Operator), operator.NewClient(c.Operator)
 	}
 	err := Run(ctx, tty, source, actions, Options{
-		Lang: c.Lang, ASCII: c.ASCII, Zone: time.Local, Leave: c.TTY == "", Log: log,
+		Lang: c.Lang, ASCII: c.ASCII, Screen: isScreen(c.TTY), Zone: time.Local, Leave: c.TTY == "", Log: log,
 		Can: Can{Power: c.PIDFile != "", Shell: c.Shell != ""},
 	})
 	if ended := tty.Close(); ended != nil {

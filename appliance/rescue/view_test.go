@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/text/encoding/charmap"
 
 	"beffroi.dev/appliance/rescue/screen"
 )
@@ -380,6 +381,29 @@ func TestAServiceThatFailsIsOnTheStatusScreen(t *testing.T) {
 		for _, w := range want {
 			if !strings.Contains(text, w) {
 				t.Errorf("%v: %q is missing in\n%s", lang, w, text)
+			}
+		}
+	}
+}
+
+// The kernel's font of a screen is code page 437; it shows capitals with an accent that
+// it lacks without. What else is not in it is written another way.
+func TestAScreenShowsOnlyWhatItsFontHas(t *testing.T) {
+	m := model(French, healthy())
+	m.ownFont = true
+	r := screen.Renderer{OwnFont: true}
+	for key := range words {
+		for _, l := range []Lang{French, English} {
+			m.Lang = l
+			for part := range slices.Chunk([]rune(m.t(key)+"…"), screen.Width) {
+				b := &screen.Buffer{}
+				b.Put(0, 0, screen.Plain, string(part))
+				r.Invalidate()
+				for _, c := range string(r.Render(b)) {
+					if _, ok := charmap.CodePage437.EncodeRune(c); !ok && !strings.ContainsRune("ÀÈÊ", c) {
+						t.Errorf("%s in %v: %q is not in the font", key, l, c)
+					}
+				}
 			}
 		}
 	}

@@ -45,7 +45,7 @@ var words = map[string][2]string{
 
 	"node.uptime":    {"en marche depuis %s", "up for %s"},
 	"site.principal": {"site principal", "main site"}, "site.secours": {"site de secours", "recovery site"}, "site.témoin": {"témoin", "witness"},
-	"port.lan": {"Réseau mairie", "Town network"}, "port.fibre1": {"Fibre 1", "Fibre 1"}, "port.fibre2": {"Fibre 2", "Fibre 2"},
+	"port.lan": {"Réseau mairie", "Town network"}, "port.fibre1": {"Fibre 1", "Fibre 1"}, "port.fibre2": {"Fibre 2", "Fibre 2"}, "port.service": {"Adresse citoyens", "Citizen address"},
 	"net.noport": {"aucun port réseau", "no network port"}, "net.noaddress": {"pas d'adresse", "no address"}, "net.down": {"câble ou liaison absents", "no cable or link"},
 	"net.nogateway": {"aucune", "none"},
 	"net.how":       {"Le réseau fait partie de la configuration du nœud ; il ne se change pas ici.", "The network is part of the node's configuration; it is not changed here."},

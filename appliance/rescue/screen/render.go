@@ -28,7 +28,8 @@ const Reset = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[2J\x1b[H"
 // Renderer knows what a terminal shows and brings it to a Buffer. Not for
 // concurrent use: one writer owns it.
 type Renderer struct {
-	ASCII bool // 7-bit only: for terminals without UTF-8
+	ASCII   bool // 7-bit only: for terminals without UTF-8
+	OwnFont bool // the kernel's font on a screen: code page 437 has no typographic marks
 
 	shown   Buffer
 	valid   bool // shown is what the terminal shows
@@ -110,7 +111,7 @@ func (r *Renderer) cell(c Cell) {
 		r.out = append(r.out, sgr[c.Style]...)
 		r.style = c.Style
 	}
-	if r.ASCII && c.Rune > '~' {
+	if r.ASCII && c.Rune > '~' || r.OwnFont && strings.ContainsRune("“”–—…", c.Rune) {
 		r.out = append(r.out, plain(c.Rune))
 		return
 	}
