@@ -61,7 +61,7 @@ func TestALanIsSavedAndReadAgainOnABlankNode(t *testing.T) {
 	if st := d.State(); st.Profile != "production" || st.Lan == nil || st.Pairing != nil {
 		t.Errorf("state: %+v", st)
 	}
-	for _, do := range []operator.Deed{operator.Begin, operator.Found, operator.Erase, operator.TryLan, operator.KeepLan, "dance"} {
+	for _, do := range []operator.Deed{operator.Begin, operator.Found, operator.Erase, operator.TryLan, operator.KeepLan, operator.Look, operator.Replace, "dance"} {
 		lan := after.Lan
 		if f := pairing.AsFault(d.Do(t.Context(), operator.Ask{Do: do, Lan: &lan}), pairing.Disk); f == nil || f.Reason != pairing.NotNow {
 			t.Errorf("%s before there is anything: %v", do, f)
