@@ -29,8 +29,8 @@ func foundBySerial(t *testing.T, dir string) *serial.Line {
 	_, port, _ := net.SplitHostPort(free.Addr().String())
 	_ = free.Close()
 	witness := joining(t, filepath.Join(dir, "w"), "127.0.0.1:"+port)
-	b, screen := seat(t, dir, "b", "belongs to no pair", "Code")
-	twin := codePattern.FindString(screen)
+	b, _ := seat(t, dir, "b", "belongs to no pair", "Code")
+	twin := shownCode(t, b)
 	_ = b.Close()
 	a, _ := seat(t, dir, "a", "belongs to no pair", "Code", twin[:2]+"...")
 	entryOf(t, a, "Found the pair", "(1/4)")
@@ -44,6 +44,19 @@ func foundBySerial(t *testing.T, dir string) *serial.Line {
 	}
 	well(t, a)
 	return a
+}
+
+// shownCode is the code of a blank machine; its screen may still be half drawn.
+func shownCode(t *testing.T, line *serial.Line) string {
+	t.Helper()
+	for limit := time.Now().Add(seenBound); ; time.Sleep(100 * time.Millisecond) {
+		if code := codePattern.FindString(sees(t, line, "Code")); code != "" {
+			return code
+		}
+		if time.Now().After(limit) {
+			t.Fatal("the machine shows no code")
+		}
+	}
 }
 
 // entryOf does an entry of the menu.
@@ -121,9 +134,9 @@ func TestABurntServerIsReplacedFromTheSerialConsole(t *testing.T) {
 	citizen.goOn(t, time.Now())
 	lab("blank", "b", "--image", image(t))
 	lab("start", "b")
-	b, screen := seat(t, dir, "b", "belongs to no pair", "Code")
+	b, _ := seat(t, dir, "b", "belongs to no pair", "Code")
+	code := shownCode(t, b)
 	_ = b.Close() // a serial line has one terminal
-	code := codePattern.FindString(screen)
 	begun := time.Now()
 	t.Log(entryOf(t, a, "Replace the other node", "REFUSED for ever"))
 	answer(t, a, "\x1b[B\r", "the new machine's screen shows", code[:2]+"...")
