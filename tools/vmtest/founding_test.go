@@ -121,8 +121,8 @@ func TestTwoBlankMachinesAreFounded(t *testing.T) {
 	_, port, _ := net.SplitHostPort(free.Addr().String())
 	_ = free.Close()
 	witness := joining(t, filepath.Join(dir, "w"), "127.0.0.1:"+port)
-	b, screen := seat(t, dir, "b", "belongs to no pair", "Code")
-	twin := codePattern.FindString(screen)
+	b, _ := seat(t, dir, "b", "belongs to no pair", "Code")
+	twin := shownCode(t, b)
 	a, _ := seat(t, dir, "a", "belongs to no pair", "Code", twin[:2]+"...")
 	if _, err := a.Menu(within(t, seenBound)); err != nil {
 		t.Fatal(err)
