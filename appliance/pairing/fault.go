@@ -37,6 +37,7 @@ const (
 	TwinAlive     Reason = "twin-alive" // a node that is heard is not replaced
 	Refused       Reason = "refused"    // by the rules of the pair
 	NoVotes       Reason = "no-votes"   // the vote does not answer
+	Undecided     Reason = "undecided"  // the vote was asked for another machine, and has not answered yet
 )
 
 // Fault is a refusal with its reason; Detail is a name, an address or a text of

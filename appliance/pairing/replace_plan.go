@@ -159,6 +159,7 @@ func addressOf(p transport.Path) (netip.Addr, bool) {
 // addresses by which the others know the twin.
 func (s *Survivor) network(twin config.Member, about About) netcfg.Config {
 	c := netcfg.Config{HostName: twin.Name, Lan: about.Lan, Service: s.Network.Service}
+	c.Lan.Operators = s.Network.Lan.Operators // who may reach a console holds for both
 	if lan, ok := lanOf(twin.VotePaths); ok && !slices.ContainsFunc(c.Lan.Addresses, func(p netip.Prefix) bool { return p.Addr() == lan }) {
 		for _, ours := range s.Network.Lan.Addresses {
 			if ours.Contains(lan) {

@@ -360,6 +360,16 @@ func TestACodeTakesANewMachineIn(t *testing.T) {
 	if e.Looks() {
 		t.Error("nobody has asked it to look, and it looks")
 	}
+	former := &Replacement{Do: cluster.ReplaceNode{Old: twin, Node: 77}, Prepared: true, Asked: true}
+	if err := e.folder.Note(former); err != nil {
+		t.Fatal(err)
+	}
+	if r := try(b.code()); r != Undecided {
+		t.Errorf("while the vote may still take a former machine: %q", r)
+	}
+	if err := e.folder.Strike(); err != nil {
+		t.Fatal(err)
+	}
 	e.Look()
 	ended := make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())

@@ -83,7 +83,8 @@ type newSwap struct {
 
 // Replace meets the machine that shows a code, and has it take the twin's place. It
 // returns when the work has begun; Status tells the rest. A replacement that was begun
-// before with another machine is given up: what was not voted never will be.
+// before with another machine is given up, unless the vote was asked for it and may still
+// take it.
 func (e *Engine) Replace(ctx context.Context, p Pair, typed, address string) error {
 	code, err := ParseCode(typed)
 	if err != nil {
@@ -102,6 +103,9 @@ func (e *Engine) Replace(ctx context.Context, p Pair, typed, address string) err
 	}
 	if p.Up(ctx, twin.ID) {
 		return fault(TwinAlive)
+	}
+	if err := e.undecided(ctx, p.Votes); err != nil {
+		return err
 	}
 	addresses, err := e.find(cluster.KindNode, code, address)
 	if err != nil {
@@ -127,6 +131,28 @@ func (e *Engine) Replace(ctx context.Context, p Pair, typed, address string) err
 			return fault(NotNow)
 		}
 	})
+}
+
+// undecided refuses another machine while the vote may still take a former one: if that
+// were forgotten, nobody would tell it that it is the member.
+func (e *Engine) undecided(ctx context.Context, v Votes) error {
+	r, err := e.folder.Replacement()
+	if err != nil {
+		return AsFault(err, Disk)
+	}
+	if r == nil || !r.Asked {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, voteBound)
+	defer cancel()
+	st, err := v.Watch(ctx, 0)
+	if err != nil {
+		return fault(NoVotes, err.Error())
+	}
+	if _, taken := st.Nodes[r.Do.Node]; !taken {
+		return fault(Undecided)
+	}
+	return nil
 }
 
 // allowed asks the rules before anybody is changed: the vote may say no for a reason

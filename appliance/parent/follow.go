@@ -43,13 +43,33 @@ func (k *keeper) follow(ctx context.Context, n *config.Node, restart func(servic
 			}
 			continue
 		}
-		k.log.Info("another machine has taken a lost node's place; the services that know it start again")
+		k.log.Info("another machine has taken a lost node's place; the services that know it start again when a majority answers")
+		awaitMajority(ctx, ctl)
 		n = next
 		for _, name := range knowing {
 			restart(name)
 		}
 	}
 	return nil
+}
+
+// awaitMajority waits until a majority vouches for this node. A lone store serves without
+// votes, but one that starts anew asks them first (R7): to start it while nobody answers
+// would take from the citizens what they have.
+func awaitMajority(ctx context.Context, ctl *control.Client) {
+	for {
+		bound, cancel := context.WithTimeout(ctx, followEvery)
+		o, err := ctl.Order(bound, 0)
+		cancel()
+		if err == nil && o.Vouched {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(followEvery):
+		}
+	}
 }
 
 // adopt keeps new members. What else the file says may have been written since this

@@ -90,7 +90,8 @@ var foundings = map[string][2]string{
 	"pair.no-fibre":         {"Un des nœuds n'a pas de carte pour la fibre : il en faut une pour la mairie et une par fibre.", "One of the nodes has no card for the fibre: it needs one for the town and one for each fibre."},
 	"pair.unknown-founding": {"L'autre machine a redémarré ou oublié cette fondation : recommencez avec son nouveau code.", "The other machine has restarted or forgotten this founding: begin anew with its new code."},
 	"pair.bad-document":     {"La configuration est refusée : %s", "The configuration is refused: %s"}, "pair.bad-message": {"La réponse de l'autre machine est incompréhensible (%s).", "The other machine's answer makes no sense (%s)."},
-	"pair.not-now": {"Pas maintenant : une autre opération est en cours.", "Not now: something else is being done."}, "pair.disk": {"Le disque d'état ne répond pas comme il faut : %s", "The state disk does not answer as it should: %s"},
+	"pair.undecided": {"Le vote sur la machine précédente n'est pas encore rendu : il manque une voix. Remettez le témoin en marche et attendez ; rien n'est à retaper.", "The vote on the machine before is not decided yet: a voice is missing. Get the witness going again and wait; nothing has to be typed again."},
+	"pair.not-now":   {"Pas maintenant : une autre opération est en cours.", "Not now: something else is being done."}, "pair.disk": {"Le disque d'état ne répond pas comme il faut : %s", "The state disk does not answer as it should: %s"},
 	"pair.bad-network": {"Ce réseau est refusé : %s", "This network is refused: %s"},
 
 	"bad.town": {"Le nom de la ville manque, ou est trop long.", "The town's name is missing, or too long."}, "bad.here": {"Le site de ce nœud manque.", "The site of this node is missing."}, "bad.there": {"Le site de l'autre nœud manque.", "The site of the other node is missing."},

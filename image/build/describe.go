@@ -11,7 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"time"
+	"strings"
 )
 
 // manifest says what an image is made of.
@@ -35,7 +35,6 @@ func (b *builder) describe(p parts, pieces []part, image, loader []byte) error {
 	for _, piece := range pieces {
 		fmt.Fprintf(b.log, "  %-10s %6.1f MB\n", piece.name, float64(len(piece.data))/1e6)
 	}
-	b.memory()
 	bom, err := b.bom(p)
 	if err != nil {
 		return err
@@ -52,33 +51,13 @@ func (b *builder) describe(p parts, pieces []part, image, loader []byte) error {
 	if err != nil {
 		return err
 	}
+	b.memory(disk.SHA256)
 	m.Parts = append(m.Parts, disk)
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
 	return writeAll(b.Out, map[string][]byte{"manifest.json": append(text, '\n')})
-}
-
-// maxIdle is what a node that does nothing may take of its memory, bytes.
-const maxIdle = 450_000_000
-
-// measured is what make bench has measured of an image, and left beside it.
-type measured struct {
-	At        time.Time `json:"at"`
-	IdleBytes int64     `json:"idle_bytes"`
-}
-
-// memory prints the last measurement: only a node that runs can tell. It may be that
-// of an earlier build, so its date is told too.
-func (b *builder) memory() {
-	text, err := os.ReadFile(filepath.Join(b.Out, "measured.json"))
-	var m measured
-	if err != nil || json.Unmarshal(text, &m) != nil || m.IdleBytes <= 0 {
-		fmt.Fprintf(b.log, "idle memory: not measured yet, at most %d MB (make bench measures it)\n", maxIdle/1_000_000)
-		return
-	}
-	fmt.Fprintf(b.log, "idle memory: %d MB of at most %d (measured %s)\n", m.IdleBytes/1_000_000, maxIdle/1_000_000, m.At.Format("2006-01-02 15:04"))
 }
 
 func fileEntry(file string) (manifestEntry, error) {
@@ -107,13 +86,16 @@ type bomHash struct {
 	Content string `json:"content"`
 }
 
+// purl escapes what a package URL gives a meaning of its own.
+var purl = strings.NewReplacer("%", "%25", "+", "%2B", ":", "%3A")
+
 // bom is the CycloneDX document: Debian's packages by the lock, Go's modules by
 // what the linker wrote into the programs.
 func (b *builder) bom(p parts) ([]byte, error) {
 	var all []component
 	for _, d := range b.lock.Packages {
 		c := component{Type: "library", Name: d.Name, Version: d.Version, Hashes: []bomHash{{"SHA-256", d.SHA256}},
-			PURL: "pkg:deb/debian/" + d.Name + "@" + d.Version + "?arch=" + d.Arch + "&distro=" + b.lock.Suite}
+			PURL: "pkg:deb/debian/" + purl.Replace(d.Name) + "@" + purl.Replace(d.Version) + "?arch=" + d.Arch + "&distro=" + b.lock.Suite}
 		if begins(d.Name, tools) {
 			c.Scope = "excluded"
 		}

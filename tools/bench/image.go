@@ -11,13 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"beffroi.dev/image/build"
 	"beffroi.dev/tools/vmpair"
-)
-
-// Musts of the image, bytes.
-const (
-	maxIdle = 450_000_000
-	maxUKI  = 90_000_000
 )
 
 // settleAfter is how long the pair is left alone before its memory is looked at.
@@ -86,21 +81,24 @@ func measureImage(ctx context.Context, image string) error {
 		fmt.Printf("idle memory of node %s: %v\n", node, memory)
 		idle = max(idle, memory.Platform())
 	}
-	err = vmpair.Measured{At: time.Now().UTC(), Image: sum, IdleBytes: idle, Ready: ready.Seconds(),
+	err = build.Measured{At: time.Now().UTC(), Image: sum, IdleBytes: idle, Ready: ready.Seconds(),
 		Profile: fmt.Sprintf("%d processors, %s", runtime.NumCPU(), runtime.GOARCH)}.Save(filepath.Dir(image))
 	if err != nil {
 		return err
 	}
-	return errors.Join(must("idle memory", idle, maxIdle), must("kernel image", uki, maxUKI))
+	return errors.Join(
+		must("power-on to ready", ready.Seconds(), build.MaxReady.Seconds(), "s"),
+		must("idle memory", float64(idle)/1e6, build.MaxIdle/1e6, "MB"),
+		must("kernel image", float64(uki)/1e6, build.MaxUKI/1e6, "MB"))
 }
 
 // must prints a figure beside its bound.
-func must(what string, got, bound int64) error {
+func must(what string, got, bound float64, unit string) error {
 	verdict := "reached"
 	if got > bound || got == 0 {
 		verdict = "MISSED"
 	}
-	fmt.Printf("%s: %.1f MB, must be at most %d: %s\n", what, float64(got)/1e6, bound/1_000_000, verdict)
+	fmt.Printf("%s: %.1f %s, must be at most %.0f: %s\n", what, got, unit, bound, verdict)
 	if verdict != "reached" {
 		return fmt.Errorf("%s: a must was missed", what)
 	}

@@ -31,6 +31,7 @@ var mutants = []struct{ tag, rule string }{
 	{"read_without_lease", "R6: a primary of two reads without a lease"},
 	{"serve_before_committed", "R5: a new primary serves before its tail is committed"},
 	{"drop_unknown", "a state older than a group is taken for its deletion"},
+	{"forget_incomplete", "R8: a full resync that was cut is taken for complete"},
 	{"any_reign", "a user who slept while another node led is let in again"},
 }
 

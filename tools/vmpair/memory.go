@@ -2,13 +2,9 @@ package vmpair
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
-	"time"
 )
 
 // nodeMemory is what a node of the lab has, bytes.
@@ -58,25 +54,4 @@ func (p *Pair) Memory(ctx context.Context, node string) (Memory, error) {
 		return m, fmt.Errorf("node %s tells nothing of its memory: %.200q", node, out)
 	}
 	return m, s.Leave(ctx)
-}
-
-// Measured is the last measurement of an image, kept beside it; make image shows it.
-type Measured struct {
-	At        time.Time `json:"at"`
-	Image     string    `json:"image_sha256"`
-	Profile   string    `json:"machine"` // what it was measured on
-	IdleBytes int64     `json:"idle_bytes"`
-	Ready     float64   `json:"ready_seconds"` // power-on of both nodes to a pair that serves
-}
-
-// MeasuredFile is its name beside the image.
-const MeasuredFile = "measured.json"
-
-// Save keeps a measurement in the image's folder.
-func (m Measured) Save(folder string) error {
-	b, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(folder, MeasuredFile), append(b, '\n'), 0o644)
 }

@@ -45,7 +45,7 @@ func (g *group) enter(conf frame.Conf) {
 		g.since = conf.Epoch
 	}
 	g.conf, g.entering, g.started = conf, nil, true
-	g.proposal, g.handover, g.growing, g.growAsked = nil, false, false, false
+	g.proposal, g.handover, g.growing, g.growAsked, g.feeds = nil, false, false, false, false
 	g.serving, g.leaseUntil, g.behindAt = false, 0, 0
 	g.enteredAt = g.c.now
 	g.retirePeer()
@@ -209,6 +209,14 @@ func (c *Core) SwitchTo(id ident.Group, to ident.Node) error {
 	g.handoverAt = c.now
 	g.tryHandover()
 	return nil
+}
+
+// DistrustPeer has everything copied to the twin when it returns, whatever it says to
+// hold. While it is in the set this changes nothing.
+func (c *Core) DistrustPeer(id ident.Group) {
+	if g := c.groups[id]; g != nil && !g.conf.Has(c.cfg.Peer) && g.peer.phase != peerLive {
+		g.lostPeer = true
+	}
 }
 
 // tryHandover proposes the switch once nothing is in flight.

@@ -25,7 +25,8 @@
 //	R6  with two members the primary reads inside a lease that the peer granted,
 //	    checked after the read
 //	R7  a sole member goes on without votes; after a restart it asks first
-//	R8  a returning replica discards its tail above its own watermark; those
+//	R8  a replica to which all is copied lacks everything until a vote takes it in;
+//	    a returning replica discards its tail above its own watermark; those
 //	    blocks join the resync set
 //
 // While a proposal is open the group assigns no sequence number, so the cut is

@@ -132,12 +132,21 @@ func (g *group) beginResync(m stream) {
 	g.durable = 0
 }
 
+// everything is the volume under which a replica notes, among what it has discarded, that
+// it lacks all content: a full resync has begun and no vote has taken it in since. It is
+// as durable as the Reset record, so that a source that starts anew halfway, and has
+// forgotten what it was copying, hears of it (R8).
+const everything = ident.Volume(0)
+
 func (g *group) reset() {
 	for _, v := range g.volumes {
 		v.ext.Each(func(_, loc uint64, _ uint32) bool { g.c.log.Release(loc); return true })
 		v.ext = &extent.Map{}
 	}
 	clear(g.discarded)
+	if !mutant.forgetIncomplete {
+		addRange(g.discarded, everything, 0, 1)
+	}
 }
 
 // startAt sets the position of a replica outside the set.

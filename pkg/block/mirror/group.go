@@ -69,6 +69,8 @@ type group struct {
 	growing    bool // R4: the peer is required although it is not in the set
 	handoverAt clock.Instant
 	handover   bool // a planned switch drains what is in flight
+	feeds      bool // this life copies all to the peer, from feedsFrom on, and knows what is left
+	feedsFrom  ident.Seq
 	lostPeer   bool // the peer lacks what it acknowledged: it must leave and be copied in full
 	proposal   *openProposal
 	behindAt   clock.Instant // since when the peer owes an ack; 0 when it owes none

@@ -191,8 +191,13 @@ func (g *group) streamToReturning(m join) {
 	if mutant.clearDirtyOnReturn {
 		clear(g.dirty)
 	}
-	full := g.lostPeer || m.last < g.base || g.diverged(m)
+	lacksAll := slices.ContainsFunc(m.discarded, func(d blockRange) bool { return d.volume == everything })
+	if lacksAll && g.feeds && m.last >= g.feedsFrom {
+		lacksAll = false // this life knows what it still owes
+	}
+	full := g.lostPeer || m.last < g.base || m.last == 0 && g.last > 0 || lacksAll || g.diverged(m)
 	if full {
+		g.feeds, g.feedsFrom = true, g.last
 		g.c.stats.FullResyncs++
 		for _, v := range g.volumes {
 			v.ext.Each(func(lba, _ uint64, _ uint32) bool { addRange(g.dirty, v.id, lba, 1); return true })
@@ -205,7 +210,7 @@ func (g *group) streamToReturning(m join) {
 	}
 	if !mutant.forgetDiscarded {
 		for _, d := range m.discarded {
-			if d.lba <= frame.MaxBlock && d.count <= frame.MaxBlock {
+			if d.volume != everything && d.lba <= frame.MaxBlock && d.count <= frame.MaxBlock {
 				addRange(g.dirty, d.volume, d.lba, d.count)
 			}
 		}

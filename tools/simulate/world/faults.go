@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"beffroi.dev/pkg/block/mirror"
+	"beffroi.dev/pkg/clock"
 	"beffroi.dev/pkg/ident"
 )
 
@@ -31,6 +32,7 @@ var faults = []fault{
 	{"slow disk", 4, (*World).slowDisk},
 	{"planned switch", 12, (*World).planSwitch},
 	{"failed sync", 4, (*World).failDisk},
+	{"full copy, and a source that is cut", 5, (*World).fullCopy},
 	{"switch there and back past a user", 6, (*World).thereAndBack},
 }
 
@@ -181,6 +183,56 @@ func (w *World) planSwitch() (func(), bool) {
 	var err error
 	n.on(func() { err = n.core.SwitchTo(w.groups[w.rng.IntN(len(w.groups))].ID, n.peer()) })()
 	return nil, err == nil
+}
+
+// fullCopy cuts a node's power until its twin has gone on alone everywhere, has the twin
+// copy everything to it, and cuts the twin's power while it copies.
+func (w *World) fullCopy() (func(), bool) {
+	i := w.rng.IntN(2)
+	lost, source := w.nodes[i], w.nodes[1-i]
+	if !source.ready() {
+		return nil, false
+	}
+	mend, ok := w.cutPower(lost)
+	if !ok {
+		return nil, false
+	}
+	limit := w.clk.Now().Add(4 * time.Second)
+	var watch func()
+	watch = func() {
+		switch {
+		case w.faults.stopped || lost.alive: // healed, or started by another fault
+		case source.alone():
+			for _, spec := range w.groups {
+				source.core.DistrustPeer(spec.ID)
+			}
+			mend()
+			w.cutWhileItCopies(source, limit)
+		case w.clk.Now() > limit:
+			mend()
+		default:
+			w.After(20*time.Millisecond, watch)
+		}
+	}
+	watch()
+	return nil, true
+}
+
+// cutWhileItCopies cuts the power of a node in the middle of a resync, for a while.
+func (w *World) cutWhileItCopies(n *node, limit clock.Instant) {
+	if w.faults.stopped || !n.alive || w.clk.Now() > limit.Add(4*time.Second) {
+		return
+	}
+	for _, spec := range w.groups {
+		if st, ok := n.status(spec.ID); ok && st.Resync != nil && st.Resync.Running && st.Resync.Dirty > 0 {
+			if back, ok := w.cutPower(n); ok {
+				w.count.States["source cut while it copied"]++
+				w.mendAfter(w.between(50*time.Millisecond, 2*time.Second), back)
+			}
+			return
+		}
+	}
+	w.After(w.between(time.Millisecond, 10*time.Millisecond), func() { w.cutWhileItCopies(n, limit) })
 }
 
 // thereAndBack hands the local group over and gets it back, while the user here sleeps.

@@ -74,6 +74,16 @@ func timing() mirror.Timing {
 	}
 }
 
+// alone tells whether this node leads every group, durably the only one in sync.
+func (n *node) alone() bool {
+	for _, spec := range n.w.groups {
+		if st, ok := n.status(spec.ID); !ok || !st.Serving || len(st.InSync) != 1 {
+			return false
+		}
+	}
+	return true
+}
+
 // start begins a life: recovery from the disk, then the network.
 func (n *node) start() {
 	n.gen++

@@ -1,0 +1,5 @@
+//go:build mutant_forget_incomplete
+
+package mirror
+
+func init() { mutant.forgetIncomplete = true }
