@@ -16,6 +16,10 @@ import (
 // clockEvery is the time between two looks at what the other voters say.
 const clockEvery = 15 * time.Second
 
+// clockAtStart is how long after power-on a correction says something of the battery. A
+// clock that is wrong later was stopped, as a machine that was frozen.
+const clockAtStart = 2 * time.Minute
+
 // setClock moves a clock that is before the release was built up to that time: a
 // dead battery must not make the node write files from 1970. It is a guess, until
 // the other voters tell the time.
@@ -57,6 +61,9 @@ func (s *system) keepClock(ctx context.Context) error {
 			continue
 		}
 		s.log.Warn("the clock was wrong, and is corrected by those of the other voters", "was", was.Format(time.RFC3339), "by", by)
+		if uptime() > clockAtStart {
+			continue
+		}
 		if err := status.SaveClock(s.dir.Clock(), status.Clock{Corrected: n.WrongMS, At: time.Now()}); err != nil {
 			s.log.Error("the correction of the clock is not told", "cause", err)
 		}
