@@ -212,7 +212,8 @@ func (c *Core) SwitchTo(id ident.Group, to ident.Node) error {
 }
 
 // DistrustPeer has everything copied to the twin when it returns, whatever it says to
-// hold. While it is in the set this changes nothing.
+// hold. While it is in the set this changes nothing. The simulation calls it, so that full
+// copies, which are rare, meet every fault.
 func (c *Core) DistrustPeer(id ident.Group) {
 	if g := c.groups[id]; g != nil && !g.conf.Has(c.cfg.Peer) && g.peer.phase != peerLive {
 		g.lostPeer = true

@@ -21,6 +21,7 @@ var faults = []fault{
 	{"power cut of a node", 14, func(w *World) (func(), bool) { return w.cutPower(w.nodes[w.rng.IntN(2)]) }},
 	{"power cut of the serving node", 14, func(w *World) (func(), bool) { return w.cutPower(w.serving()) }},
 	{"power cut of both nodes", 6, (*World).cutBoth},
+	{"power cut of both over a slow disk", 8, (*World).cutOverSlowDisk},
 	{"power cut of the witness", 8, func(w *World) (func(), bool) { return w.cutPower(w.nodes[2]) }},
 	{"freeze of the serving node", 10, func(w *World) (func(), bool) { return w.freezeNode(w.serving()) }},
 	{"freeze of a node", 6, func(w *World) (func(), bool) { return w.freezeNode(w.nodes[w.rng.IntN(3)]) }},
@@ -167,6 +168,34 @@ func (w *World) cutLan() (func(), bool) {
 	}
 	others(w.net.Cut)
 	return func() { others(w.net.Heal) }, true
+}
+
+// cutOverSlowDisk slows the disk of the node that follows, so that much of what it was
+// sent is not durable there, and cuts the power of both: whatever was acknowledged must be
+// there although the follower is back first.
+func (w *World) cutOverSlowDisk() (func(), bool) {
+	leads, follows := w.nodes[0], w.nodes[1]
+	if w.serving() == follows {
+		leads, follows = follows, leads
+	}
+	if !leads.ready() || !follows.ready() {
+		return nil, false
+	}
+	follows.slow = w.between(50*time.Millisecond, 300*time.Millisecond)
+	w.mendAfter(w.between(50*time.Millisecond, 500*time.Millisecond), func() {
+		follows.slow = 0
+		for _, n := range []*node{leads, follows} {
+			back, ok := w.cutPower(n)
+			switch {
+			case !ok: // another fault has it
+			case n == follows:
+				w.mendAfter(w.between(0, time.Second), back)
+			default:
+				w.mendAfter(w.between(2*time.Second, 6*time.Second), back)
+			}
+		}
+	})
+	return nil, true
 }
 
 func (w *World) slowDisk() (func(), bool) {
