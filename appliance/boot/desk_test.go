@@ -79,4 +79,12 @@ func TestTheWallsKnowOperatorsAndGuests(t *testing.T) {
 		!slices.Equal(w.Console, []uint16{8443}) || !slices.Equal(w.Votes, []uint16{7103}) {
 		t.Errorf("walls: %+v, %v", w, err)
 	}
+	if w.Pairing != 0 {
+		t.Errorf("the pairing's port is open while nobody looks for a machine: %d", w.Pairing)
+	}
+	// Whoever puts the walls up anew while a machine is looked for leaves its door open.
+	s.looking.Store(true)
+	if w = s.walls(cfg); w.Pairing != pairing.Port {
+		t.Errorf("the pairing's port is shut while a machine is looked for: %d", w.Pairing)
+	}
 }

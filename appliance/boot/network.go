@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"beffroi.dev/appliance/config"
+	"beffroi.dev/appliance/pairing"
 	"beffroi.dev/appliance/seed"
 	"beffroi.dev/pkg/host/netcfg"
 	"beffroi.dev/pkg/host/netcfg/firewall"
@@ -95,6 +96,9 @@ func (s *system) walls(cfg netcfg.Config) firewall.Config {
 		if card, ok := roles[f.Name]; ok {
 			w.Fibres = append(w.Fibres, firewall.Fibre{Link: card.Name, Address: f.Address})
 		}
+	}
+	if s.looking.Load() {
+		w.Pairing = pairing.Port
 	}
 	w.LanCard, w.Guests, w.Operators = roles[netcfg.RoleLan].Name, cluster.CardPrefix(s.node.Pair), cfg.Lan.Operators
 	w.Citizens = append(port(nil, s.node.Citizen.Listen), port(nil, s.node.Citizen.Service)...)

@@ -42,15 +42,17 @@ func (d desk) replace(ctx context.Context, a operator.Ask) error {
 	return e.Replace(ctx, d.pair(), a.Code, a.Address)
 }
 
-// seekMachine opens the door of the pairing and hears the machines that wait for a pair, until
-// it is too late for one or nothing is left to do.
+// seekMachine opens the door of the pairing and hears the machines that wait for a pair,
+// until it is too late for one and nothing is left to do.
 func (s *system) seekMachine() error {
 	if err := s.newEngine(); err != nil {
 		return err
 	}
+	s.seeking.Lock()
+	defer s.seeking.Unlock()
 	e := s.pairing.Load()
 	e.Look()
-	if !s.looking.CompareAndSwap(false, true) {
+	if s.looking.Load() {
 		return nil // it hears them, and now for longer
 	}
 	if err := s.openPairing(true); err != nil {
@@ -58,30 +60,40 @@ func (s *system) seekMachine() error {
 		return err
 	}
 	s.tasks.Go("replacement", func(ctx context.Context) error {
-		err := e.Replacing(ctx, s.pair())
-		s.looking.Store(false)
-		if err != nil {
-			s.log.Error("the replacement of the twin did not end well", "cause", err)
+		for {
+			if err := e.Replacing(ctx, s.pair()); err != nil {
+				s.log.Error("the replacement of the twin did not end well", "cause", err)
+			}
+			if s.endSeeking(ctx, e) {
+				return nil
+			}
 		}
-		if err := s.openPairing(false); err != nil {
-			s.log.Error("the pairing's port stays open on this node", "cause", err)
-		}
-		return nil
 	})
 	return nil
 }
 
+// endSeeking shuts the door, unless somebody has asked anew meanwhile.
+func (s *system) endSeeking(ctx context.Context, e *pairing.Engine) bool {
+	s.seeking.Lock()
+	defer s.seeking.Unlock()
+	if ctx.Err() == nil && e.Looks() {
+		return false
+	}
+	if err := s.openPairing(false); err != nil {
+		s.log.Error("the pairing's port stays open on this node", "cause", err)
+	}
+	return true
+}
+
 // openPairing opens the port of the pairing in the walls of a founded node, or shuts it.
+// Whoever else puts the walls up meanwhile leaves it as it is.
 func (s *system) openPairing(open bool) error {
 	cfg, err := s.currentNetwork()
 	if err != nil {
 		return err
 	}
-	w := s.walls(cfg)
-	if open {
-		w.Pairing = pairing.Port
-	}
-	return firewall.Install(w)
+	s.looking.Store(open)
+	return firewall.Install(s.walls(cfg))
 }
 
 // finishReplacement goes on, beside the services, with what a former life has begun.

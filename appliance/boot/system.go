@@ -70,6 +70,7 @@ type system struct {
 	net     *netcfg.Engine
 	tasks   *task.Group
 	pairing atomic.Pointer[pairing.Engine] // of a blank node, and until its founding has nothing left to do
+	seeking sync.Mutex                     // held while looking begins or ends
 	looking atomic.Bool                    // for a machine that takes the twin's place
 	lan     lanTrial
 	leasing sync.Mutex // guards unlease
