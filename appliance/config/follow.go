@@ -2,6 +2,9 @@ package config
 
 import (
 	"bytes"
+	"context"
+	"log/slog"
+	"time"
 
 	"beffroi.dev/pkg/ident"
 	"beffroi.dev/pkg/quorum/cluster"
@@ -43,3 +46,34 @@ func (n *Node) Follow(s *cluster.State) (*Node, bool) {
 	}
 	return &next, true
 }
+
+// AwaitMembers waits until others are members than this configuration says, keeps what
+// Follow makes of that with save, again until that is durable, and returns it. It returns
+// nil when watch fails, as it does when ctx ends.
+func (n *Node) AwaitMembers(ctx context.Context, watch func(ctx context.Context, after uint64) (*cluster.State, error), save func(*Node) error, log *slog.Logger) *Node {
+	var after uint64
+	for ctx.Err() == nil {
+		st, err := watch(ctx, after)
+		if err != nil {
+			return nil
+		}
+		next, ok := n.Follow(st)
+		if !ok {
+			after = st.Index
+			continue
+		}
+		if err = save(next); err == nil {
+			return next
+		}
+		log.Error("another machine has taken a lost node's place; the configuration that says so cannot be kept yet", "cause", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(saveAgain):
+		}
+	}
+	return nil
+}
+
+// saveAgain is the pause before a configuration that could not be written is written
+// again.
+const saveAgain = time.Second

@@ -13,9 +13,8 @@ import (
 // when they start, and a transport's peers are the same for its life.
 var knowing = []string{"node", "block", citizen}
 
-// followEvery is the pause before a configuration that could not be written is
-// written again.
-const followEvery = time.Second
+// majorityEvery is how often it is asked whether a majority vouches for this node.
+const majorityEvery = time.Second
 
 // follow makes the configuration follow the members that are voted: a lost node may
 // have been replaced (decision 13). What it writes is durable before a service reads it.
@@ -24,33 +23,16 @@ func (k *keeper) follow(ctx context.Context, n *config.Node, restart func(servic
 		return nil
 	}
 	ctl := control.NewClient(k.cfg.Dir.Socket("node"))
-	var after uint64
-	for ctx.Err() == nil {
-		st, err := ctl.Watch(ctx, after)
-		if err != nil {
-			return nil // ctx has ended
-		}
-		next, ok := n.Follow(st)
-		if !ok {
-			after = st.Index
-			continue
-		}
-		if err := k.adopt(next); err != nil {
-			k.log.Error("another machine has taken a lost node's place; the configuration that says so cannot be kept yet", "cause", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(followEvery):
-			}
-			continue
+	for {
+		if n = n.AwaitMembers(ctx, ctl.Watch, k.adopt, k.log); n == nil {
+			return nil
 		}
 		k.log.Info("another machine has taken a lost node's place; the services that know it start again when a majority answers")
 		awaitMajority(ctx, ctl)
-		n = next
 		for _, name := range knowing {
 			restart(name)
 		}
 	}
-	return nil
 }
 
 // awaitMajority waits until a majority vouches for this node. A lone store serves without
@@ -58,7 +40,7 @@ func (k *keeper) follow(ctx context.Context, n *config.Node, restart func(servic
 // would take from the citizens what they have.
 func awaitMajority(ctx context.Context, ctl *control.Client) {
 	for {
-		bound, cancel := context.WithTimeout(ctx, followEvery)
+		bound, cancel := context.WithTimeout(ctx, majorityEvery)
 		o, err := ctl.Order(bound, 0)
 		cancel()
 		if err == nil && o.Vouched {
@@ -67,7 +49,7 @@ func awaitMajority(ctx context.Context, ctl *control.Client) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(followEvery):
+		case <-time.After(majorityEvery):
 		}
 	}
 }

@@ -247,16 +247,17 @@ func (s *seat) shellSays(line, want string) {
 	s.t.Fatalf("no %q on\n%s", want, strings.Join(s.lines(), "\n"))
 }
 
-// Reboot and power-off reach the process of the file, each by its signal.
-func TestRebootAndPowerOffSignalInit(t *testing.T) {
-	dir := home(t)
-	pid := filepath.Join(string(dir), "pid")
-	write(t, pid, strconv.Itoa(os.Getpid())+"\n")
+// signalled chooses entries of the menu, and checks which signal each sends to this
+// process.
+func signalled(t *testing.T, c rescue.Config, entries map[string]os.Signal) {
+	t.Helper()
 	got := make(chan os.Signal, 4)
-	signal.Notify(got, syscall.SIGUSR1, syscall.SIGTERM)
+	for _, sig := range entries {
+		signal.Notify(got, sig)
+	}
 	defer signal.Stop(got)
-	for entry, want := range map[string]os.Signal{"m4\r": syscall.SIGUSR1, "m5\r": syscall.SIGTERM} {
-		s := sit(t, rescue.Config{Dir: dir, PIDFile: pid})
+	for entry, want := range entries {
+		s := sit(t, c)
 		s.sees("Première")
 		s.press(entry)
 		s.sees("Oui, ")
@@ -273,6 +274,14 @@ func TestRebootAndPowerOffSignalInit(t *testing.T) {
 	}
 }
 
+// Reboot and power-off reach the process of the file, each by its signal.
+func TestRebootAndPowerOffSignalInit(t *testing.T) {
+	dir := home(t)
+	pid := filepath.Join(string(dir), "pid")
+	write(t, pid, strconv.Itoa(os.Getpid())+"\n")
+	signalled(t, rescue.Config{Dir: dir, PIDFile: pid}, map[string]os.Signal{"m4\r": syscall.SIGUSR1, "m5\r": syscall.SIGTERM})
+}
+
 // A console that stands in for an init that cannot live asks process 1, by its signals.
 func TestWithoutAnInitRebootAndPowerOffSignalTheReaper(t *testing.T) {
 	dir := home(t)
@@ -282,26 +291,8 @@ func TestWithoutAnInitRebootAndPowerOffSignalTheReaper(t *testing.T) {
 	}
 	stale := filepath.Join(string(dir), "pid")
 	write(t, stale, strconv.Itoa(gone.Process.Pid)+"\n")
-	got := make(chan os.Signal, 4)
-	signal.Notify(got, syscall.SIGUSR1, syscall.SIGUSR2)
-	defer signal.Stop(got)
 	for _, pid := range []string{stale, stale + ".none"} {
-		for entry, want := range map[string]os.Signal{"m4\r": syscall.SIGUSR1, "m5\r": syscall.SIGUSR2} {
-			s := sit(t, rescue.Config{Dir: dir, PIDFile: pid, Reaper: os.Getpid()})
-			s.sees("Première")
-			s.press(entry)
-			s.sees("Oui, ")
-			s.press("2\r")
-			select {
-			case sig := <-got:
-				if sig != want {
-					t.Errorf("%s: %v", entry, sig)
-				}
-			case <-time.After(10 * time.Second):
-				t.Errorf("%s: no signal", entry)
-			}
-			s.sees("est demandé")
-		}
+		signalled(t, rescue.Config{Dir: dir, PIDFile: pid, Reaper: os.Getpid()}, map[string]os.Signal{"m4\r": syscall.SIGUSR1, "m5\r": syscall.SIGUSR2})
 	}
 }
 

@@ -57,11 +57,13 @@ func (e exports) Open(name string) (nbd.Export, error) {
 		if i < 0 {
 			break
 		}
-		check := checkGeneration
+		var token uint64
+		var err error
 		if g.ID == st.Service.Group {
-			check = checkReign
+			token, err = checkReign(g, gen, given, e.s)
+		} else {
+			token, err = checkGeneration(st, g, gen, given, e.s)
 		}
-		token, err := check(st, g, gen, given, e.s)
 		if err != nil {
 			return nbd.Export{}, fmt.Errorf("volume %q: %w", name, err)
 		}
@@ -122,7 +124,7 @@ func checkGeneration(st *cluster.State, g cluster.Group, gen string, given bool,
 // leads their group without a break. The service names it, because a client that lost its
 // connection connects again by itself: it must never be given a newer reign than the one
 // in which it read what it keeps in its memory.
-func checkReign(_ *cluster.State, g cluster.Group, reign string, given bool, s *Service) (uint64, error) {
+func checkReign(g cluster.Group, reign string, given bool, s *Service) (uint64, error) {
 	if !given {
 		return 0, fmt.Errorf("%w: only the citizens' service opens it, and says in which reign", errNoExport)
 	}

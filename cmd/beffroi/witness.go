@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"beffroi.dev/appliance/config"
 	"beffroi.dev/pkg/clock"
@@ -56,35 +55,9 @@ func witnessOnce(e *environment) (*config.Node, error) {
 	var next *config.Node
 	tasks.Go("members", func(bound context.Context) error {
 		defer cancel()
-		next = follow(bound, e, w)
+		next = e.node.AwaitMembers(bound, w.Watch, func(n *config.Node) error { return config.Save(e.dir, n) }, e.log)
 		return nil
 	})
 	err = errors.Join(w.Run(ctx), tasks.Stop(stopBound))
 	return next, err
-}
-
-// follow waits for other members, and keeps them.
-func follow(ctx context.Context, e *environment, w *witness.Witness) *config.Node {
-	var after uint64
-	for ctx.Err() == nil {
-		st, err := w.Watch(ctx, after)
-		if err != nil {
-			return nil
-		}
-		next, ok := e.node.Follow(st)
-		if !ok {
-			after = st.Index
-			continue
-		}
-		err = config.Save(e.dir, next)
-		if err == nil {
-			return next
-		}
-		e.log.Error("another machine has taken a lost node's place; the configuration that says so cannot be kept yet", "cause", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
-	}
-	return nil
 }

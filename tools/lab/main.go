@@ -96,24 +96,29 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	switch verb {
+	return perform(ctx, lab, ask{Verb: verb, From: *from, Delay: *delay, Loss: *loss, Clock: *clock, Image: *image}, words, *asJSON, out)
+}
+
+// perform does a verb of a lab that is there.
+func perform(ctx context.Context, lab Lab, a ask, words []string, asJSON bool, out io.Writer) error {
+	switch a.Verb {
 	case "status":
 		s := gather(ctx, lab)
 		if r, err := call(lab, ask{Verb: "links"}); err == nil && r.Links != nil {
 			s.Links = r.Links
 		}
-		return printStatus(out, s, *asJSON)
+		return printStatus(out, s, asJSON)
 	case "hints":
 		printHelp(lab, out)
 		return nil
 	case "down":
 		return down(lab)
 	case "serial", "logs":
-		return show(ctx, lab, verb, words, out)
+		return show(ctx, lab, a.Verb, words, out)
 	case "screen":
 		return screen(ctx, lab, words)
 	case "lan":
-		r, err := call(lab, ask{Verb: verb})
+		r, err := call(lab, ask{Verb: a.Verb})
 		if err != nil {
 			return err
 		}
@@ -124,32 +129,31 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if len(words) != 3 {
 			return errors.New("plug what? A node, its port and a cable: lab plug b fibre1 lan")
 		}
-		_, err := call(lab, ask{Verb: verb, Node: words[0], Link: words[1], Into: words[2]})
+		_, err := call(lab, ask{Verb: a.Verb, Node: words[0], Link: words[1], Into: words[2]})
 		return err
-	case "blank":
-		if len(words) != 1 {
-			return errors.New("blank what? One node that is dead")
-		}
-		file, err := filepath.Abs(*image)
-		if err != nil {
-			return err
-		}
-		_, err = call(lab, ask{Verb: verb, Node: words[0], Image: file})
-		return err
-	case "kill", "start", "pause", "resume", "cut", "heal", "shape":
-		a := ask{Verb: verb, From: *from, Delay: *delay, Loss: *loss, Clock: *clock}
-		if len(words) != 1 {
-			return fmt.Errorf("%s what? One node or link", verb)
-		}
-		if verb == "cut" || verb == "heal" || verb == "shape" {
-			a.Link = words[0]
-		} else {
-			a.Node = words[0]
-		}
-		_, err := call(lab, a)
+	case "blank", "kill", "start", "pause", "resume", "cut", "heal", "shape":
+		return order(lab, a, words)
+	}
+	return fmt.Errorf("verb %q is not known", a.Verb)
+}
+
+// order has the daemon do something to one node or link.
+func order(lab Lab, a ask, words []string) error {
+	if len(words) != 1 {
+		return fmt.Errorf("%s what? One node or link", a.Verb)
+	}
+	switch a.Verb {
+	case "cut", "heal", "shape":
+		a.Link = words[0]
+	default:
+		a.Node = words[0]
+	}
+	var err error
+	if a.Image, err = filepath.Abs(a.Image); err != nil { // the daemon stands in another folder
 		return err
 	}
-	return fmt.Errorf("verb %q is not known", verb)
+	_, err = call(lab, a)
+	return err
 }
 
 // parse lets flags and words come in any order.

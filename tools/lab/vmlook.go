@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -64,7 +65,7 @@ func readLog(ctx context.Context, lab Lab, m Machine, service string, out io.Wri
 // screen keeps what a virtual machine shows on its screen as a picture.
 func screen(ctx context.Context, lab Lab, words []string) error {
 	if len(words) != 2 {
-		return fmt.Errorf("screen of which node, to which file? lab screen a a.png")
+		return errors.New("screen of which node, to which file? lab screen a a.png")
 	}
 	m, err := lab.machine(words[0])
 	if err != nil {

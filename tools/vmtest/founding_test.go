@@ -108,12 +108,10 @@ func next(t *testing.T, line *serial.Line, keys, want string) {
 	}
 }
 
-// Two blank machines and a witness of an empty folder become a pair that serves, by
-// what a person types on one serial line. The power of both nodes goes right after the
-// founding: the passwords are still there, and all goes on by itself.
-func TestTwoBlankMachinesAreFounded(t *testing.T) {
-	long(t)
-	dir, lab := blankPair(t)
+// askFounding types a founding on a's serial line, to its last question, and returns that
+// line.
+func askFounding(t *testing.T, dir string) *serial.Line {
+	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -123,34 +121,62 @@ func TestTwoBlankMachinesAreFounded(t *testing.T) {
 	witness := joining(t, filepath.Join(dir, "w"), "127.0.0.1:"+port)
 	b, _ := seat(t, dir, "b", "belongs to no pair", "Code")
 	twin := shownCode(t, b)
+	_ = b.Close() // a serial line has one terminal
 	a, _ := seat(t, dir, "a", "belongs to no pair", "Code", twin[:2]+"...")
-	if _, err := a.Menu(within(t, seenBound)); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Choose(within(t, seenBound), "Found the pair"); err != nil {
-		t.Fatal(err)
-	}
-	sees(t, a, "(1/4)")
+	entryOf(t, a, "Found the pair", "(1/4)")
 	answer(t, a, "Beauval\r\r\r10.75.0.10\r\r", "(2/4)", twin[:2]+"...")
 	next(t, a, twin+"\r\r", "(3/4)")
 	next(t, a, witness+"\r10.75.0.253:"+port+"\r", "(4/4)")
 	sees(t, a, "(4/4)", "Beauval")
+	return a
+}
+
+// noted says that the first passwords are written down.
+func noted(t *testing.T, a *serial.Line) {
+	t.Helper()
+	answer(t, a, "\r", "written down?")
+	if err := a.Press("\x1b[B\r"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// foundBySerial makes a pair of two blank machines and a witness, on a's serial line,
+// and returns that line.
+func foundBySerial(t *testing.T, dir string) *serial.Line {
+	t.Helper()
+	a := askFounding(t, dir)
+	answer(t, a, "\x1b[B\r", "NOW, on paper")
+	noted(t, a)
+	well(t, a)
+	return a
+}
+
+// Two blank machines and a witness of an empty folder become a pair that serves, by
+// what a person types on one serial line. The power of both nodes goes right after the
+// founding: the passwords are still there, and all goes on by itself.
+func TestTwoBlankMachinesAreFounded(t *testing.T) {
+	long(t)
+	dir, lab := blankPair(t)
+	a := askFounding(t, dir)
 	begun := time.Now()
 	secrets := answer(t, a, "\x1b[B\r", "NOW, on paper", "API token")
 	t.Logf("from the last answer to the passwords: %.1f s\n%s", time.Since(begun).Seconds(), secrets)
 	_ = a.Close()
-	_ = b.Close()
 	lab("kill", "a")
 	lab("kill", "b")
 	lab("start", "a")
 	lab("start", "b")
 	begun = time.Now()
 	a, _ = seat(t, dir, "a", "NOW, on paper", regexp.MustCompile(`[0-9a-f]{40}`).FindString(secrets))
-	answer(t, a, "\r", "written down?")
-	if err := a.Press("\x1b[B\r"); err != nil {
-		t.Fatal(err)
-	}
+	noted(t, a)
 	sees(t, a, "ALL IS WELL", "two copies up to date")
+	served(t, citizensURL(t, dir))
+	t.Logf("from power-on of the founded pair until citizens are served: %.1f s", time.Since(begun).Seconds())
+}
+
+// citizensURL is where the citizens of a lab find the town.
+func citizensURL(t *testing.T, dir string) string {
+	t.Helper()
 	var description struct {
 		Citizen string `json:"citizen_url"`
 	}
@@ -161,15 +187,21 @@ func TestTwoBlankMachinesAreFounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return description.Citizen
+}
+
+// served waits until the citizens' page is there.
+func served(t *testing.T, url string) {
+	t.Helper()
 	for ctx := within(t, quietBound); ; time.Sleep(200 * time.Millisecond) {
-		if err = home(ctx, description.Citizen+"/"); err == nil || ctx.Err() != nil {
-			break
+		err := home(ctx, url+"/")
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
 		}
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("from power-on of the founded pair until citizens are served: %.1f s", time.Since(begun).Seconds())
 }
 
 func home(ctx context.Context, url string) error {

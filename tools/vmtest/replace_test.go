@@ -2,9 +2,6 @@ package vmtest
 
 import (
 	"context"
-	"encoding/json"
-	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,34 +14,6 @@ import (
 // replacePause is between two filings here: a pair that was founded has the service's
 // own rule of how often one address may file.
 const replacePause = 5 * time.Second
-
-// foundBySerial makes a pair of two blank machines and a witness, on a's serial line,
-// and returns that line.
-func foundBySerial(t *testing.T, dir string) *serial.Line {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(free.Addr().String())
-	_ = free.Close()
-	witness := joining(t, filepath.Join(dir, "w"), "127.0.0.1:"+port)
-	b, _ := seat(t, dir, "b", "belongs to no pair", "Code")
-	twin := shownCode(t, b)
-	_ = b.Close()
-	a, _ := seat(t, dir, "a", "belongs to no pair", "Code", twin[:2]+"...")
-	entryOf(t, a, "Found the pair", "(1/4)")
-	answer(t, a, "Beauval\r\r\r10.75.0.10\r\r", "(2/4)", twin[:2]+"...")
-	next(t, a, twin+"\r\r", "(3/4)")
-	next(t, a, witness+"\r10.75.0.253:"+port+"\r", "(4/4)")
-	answer(t, a, "\x1b[B\r", "NOW, on paper")
-	answer(t, a, "\r", "written down?")
-	if err := a.Press("\x1b[B\r"); err != nil {
-		t.Fatal(err)
-	}
-	well(t, a)
-	return a
-}
 
 // shownCode is the code of a blank machine; its screen may still be half drawn.
 func shownCode(t *testing.T, line *serial.Line) string {
@@ -97,25 +66,9 @@ func TestABurntServerIsReplacedFromTheSerialConsole(t *testing.T) {
 	long(t)
 	dir, lab := blankPair(t)
 	a := foundBySerial(t, dir)
-	var described struct {
-		Citizen string `json:"citizen_url"`
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "lab.json"))
-	if err == nil {
-		err = json.Unmarshal(text, &described)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ctx := within(t, quietBound); ; time.Sleep(200 * time.Millisecond) {
-		if err = home(ctx, described.Citizen+"/"); err == nil || ctx.Err() != nil {
-			break
-		}
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	citizen := &citizens{Filer: filing.New(described.Citizen)}
+	url := citizensURL(t, dir)
+	served(t, url)
+	citizen := &citizens{Filer: filing.New(url)}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- citizen.Run(ctx, replacePause) }()

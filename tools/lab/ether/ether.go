@@ -4,9 +4,9 @@
 //
 // It sends by no addresses, so it adds nothing of its own to a switch of the
 // service address; which card spoke at which port it remembers for who looks. A port
-// is a unix socket that QEMU's stream network device connects to; what crosses it is, for each frame, its length as 32 bits,
-// big-endian, and the frame. A port can be cut in either direction, delayed and
-// made lossy; a cut is silent.
+// is a unix socket that QEMU's stream network device connects to; what crosses it is,
+// for each frame, its length as 32 bits, big-endian, and the frame. A port can be cut
+// in either direction, delayed and made lossy; a cut is silent.
 package ether
 
 import (
