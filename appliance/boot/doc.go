@@ -24,7 +24,8 @@
 // terminal, kept for ever, and needed by nothing.
 //
 // A boot that the loader counts as a try is watched until it is good, and its entry is
-// blessed; see Trial. The power button, and signals, end the machine in order.
+// blessed; see Trial. One that stays in a phase that fails is given up, if the loader has
+// another release to start. The power button, and signals, end the machine in order.
 //
 // Beside the services init does what they have no right to: it moves the service address
 // (package address) and makes the guests' taps (package tap).

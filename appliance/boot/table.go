@@ -76,9 +76,11 @@ type Sequence struct {
 	file   string                                   // boot.json
 	enter  func(phase string, within time.Duration) // told as each try begins; and as it ends, what follows
 
-	mu    sync.Mutex // guards table and out
-	table Table
-	out   io.Writer // the console; nil once another program draws there
+	mu      sync.Mutex // guards what follows
+	table   Table
+	failing string    // the phase whose last try has failed, and which is tried again
+	over    bool      // all phases are
+	out     io.Writer // the console; nil once another program draws there
 }
 
 // NewSequence makes a sequence that writes its table to file after each change and
@@ -107,8 +109,10 @@ func (s *Sequence) Run(ctx context.Context) error {
 		for {
 			err := s.once(ctx, i)
 			if err == nil || !s.phases[i].Must {
+				s.progress("", i == len(s.phases)-1)
 				break
 			}
+			s.progress(s.phases[i].Name, false)
 			select {
 			case <-ctx.Done():
 				return fmt.Errorf("boot stopped in phase %s: %w", s.phases[i].Name, errors.Join(ctx.Err(), err))
@@ -117,6 +121,20 @@ func (s *Sequence) Run(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+func (s *Sequence) progress(failing string, over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing, s.over = failing, over
+}
+
+// Progress is the phase that is tried again because it has failed, if there is one, and
+// whether all phases are over.
+func (s *Sequence) Progress() (failing string, over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failing, s.over
 }
 
 func (s *Sequence) once(ctx context.Context, i int) error {

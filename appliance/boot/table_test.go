@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,24 +19,31 @@ func TestPhasesRunInOrderAndTheTableSaysWhatBecameOfThem(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "run", "boot.json")
 	var order []string
 	failures := 2
+	var s *boot.Sequence
+	var progress []string // as each try of the disk begins
 	body := func(name, note string, err error) boot.Phase {
 		return boot.Phase{Name: name, Run: func(context.Context) (string, error) { order = append(order, name); return note, err }}
 	}
 	must := boot.Phase{Name: "disk", Must: true, Run: func(context.Context) (string, error) {
 		order = append(order, "disk")
+		failing, over := s.Progress()
+		progress = append(progress, fmt.Sprint(failing, over))
 		if failures--; failures >= 0 {
 			return "", errors.New("no disk holds our partitions")
 		}
 		return "/dev/vda", nil
 	}}
 	var out bytes.Buffer
-	s := boot.NewSequence("1.0", file, &out, time.Millisecond, []boot.Phase{body("mounts", "", nil), body("watchdog", "", errors.New("none")), must})
+	s = boot.NewSequence("1.0", file, &out, time.Millisecond, []boot.Phase{body("mounts", "", nil), body("watchdog", "", errors.New("none")), must})
 	if err := s.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.SetReady(3 * time.Second)
 	if got := strings.Join(order, " "); got != "mounts watchdog disk disk disk" {
 		t.Errorf("order: %s", got)
+	}
+	if failing, over := s.Progress(); strings.Join(progress, " ") != "false diskfalse diskfalse" || failing != "" || !over {
+		t.Errorf("progress %q, then %q, over %v", progress, failing, over)
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {

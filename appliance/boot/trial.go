@@ -36,6 +36,7 @@ type Cause string
 
 // The causes. Those with a detail say so.
 const (
+	PhaseFails   Cause = "phase-fails" // detail: the phase, which is tried again and again
 	NodeSilent   Cause = "node-silent" // detail: the error
 	NoMajority   Cause = "no-majority"
 	TwinUnknown  Cause = "twin-unknown" // neither seen nor declared absent
@@ -50,13 +51,14 @@ const (
 
 // Causes lists them all.
 func Causes() []Cause {
-	return []Cause{NodeSilent, NoMajority, TwinUnknown, StoreSilent, StoreFailed, MirrorBehind, VMSilent, NoCitizens, PageSilent, NotBlessed}
+	return []Cause{PhaseFails, NodeSilent, NoMajority, TwinUnknown, StoreSilent, StoreFailed, MirrorBehind, VMSilent, NoCitizens, PageSilent, NotBlessed}
 }
 
 // verdict is what a look at a boot on trial says.
 type verdict struct {
 	good    bool
 	outside bool   // the cause does not lie in the image: the trial's time stands still
+	back    bool   // the machine goes back to another entry when that time is over
 	cause   Cause  // not good
 	detail  string // of the cause
 }
@@ -98,6 +100,16 @@ func judge(n status.Node, silent, page error) verdict {
 	return verdict{good: true}
 }
 
+// judgePhases says how a boot fares whose phases are not over. What makes one fail may lie
+// in this release, as a driver that it lacks; but a machine without another one is left to
+// who stands before it. A phase that hangs is the watchdog's. It is pure.
+func judgePhases(failing string, another bool) verdict {
+	if failing == "" {
+		return verdict{outside: true}
+	}
+	return verdict{outside: !another, back: another, cause: PhaseFails, detail: failing}
+}
+
 func twinUp(n status.Node) bool {
 	return slices.ContainsFunc(n.Members, func(m status.Member) bool {
 		return m.Kind == string(cluster.KindNode) && m.ID != n.ID && m.Up
@@ -110,6 +122,7 @@ type Trial struct {
 	State  string `json:"state"`           // on-trial, good, failed
 	Cause  Cause  `json:"cause,omitempty"` // not good
 	Detail string `json:"detail,omitempty"`
+	Back   bool   `json:"back,omitempty"` // when its time is over the machine goes back to another release
 }
 
 // trial counts the time of a boot on trial. It is pure.
@@ -122,7 +135,7 @@ type trial struct {
 // the machine is to reboot. An entry without tries left is not left for another one
 // by a reboot: it would only come again.
 func (t *trial) step(v verdict, passed time.Duration) (show Trial, reboot bool) {
-	show = Trial{Entry: t.entry.Name(), State: "on-trial", Cause: v.cause, Detail: v.detail}
+	show = Trial{Entry: t.entry.Name(), State: "on-trial", Cause: v.cause, Detail: v.detail, Back: v.back}
 	if v.good {
 		show.State = "good"
 		return show, false
@@ -137,21 +150,48 @@ func (t *trial) step(v verdict, passed time.Duration) (show Trial, reboot bool) 
 	return show, t.entry.Left > 0
 }
 
+// onTrial is the entry that was booted, if it is on trial, and whether there is another.
+// The firmware's variables may be there only after some phases: a driver shows them.
+func (s *system) onTrial(ctx context.Context, seq *Sequence) (e slots.Entry, another bool) {
+	for {
+		_, over := seq.Progress()
+		e, err := slots.Booted(slots.Variables)
+		if e.Trial {
+			if another, err = slots.Another(slots.Variables, e); err != nil {
+				s.log.Warn("whether there is another release is not known", "cause", err)
+			}
+			return e, another
+		}
+		if over {
+			if err != nil {
+				s.log.Warn("whether this boot is on trial is not known", "cause", err)
+			}
+			return e, false
+		}
+		select {
+		case <-ctx.Done():
+			return slots.Entry{}, false
+		case <-time.After(trialEvery):
+		}
+	}
+}
+
 // watchTrial watches a boot on trial until it is good, and blesses it, or until its time is
 // over.
 func (s *system) watchTrial(ctx context.Context, seq *Sequence, reboot func()) error {
-	e, err := slots.Booted(slots.Variables)
-	if err != nil {
-		s.log.Warn("whether this boot is on trial is not known", "cause", err)
-		return nil
-	}
+	e, another := s.onTrial(ctx, seq)
 	if !e.Trial {
 		return nil
 	}
 	t := trial{entry: e, left: trialBound}
 	client := control.NewClient(s.dir.Socket("node"))
 	for tick := time.NewTicker(trialEvery); ; {
-		v := s.look(ctx, client)
+		var v verdict
+		if failing, over := seq.Progress(); over {
+			v = s.look(ctx, client)
+		} else {
+			v = judgePhases(failing, another)
+		}
 		if v.good {
 			if err := s.bless(e); err != nil {
 				v = verdict{outside: true, cause: NotBlessed, detail: err.Error()} // the disk's fault, or the loader's

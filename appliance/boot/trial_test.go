@@ -56,6 +56,27 @@ func TestWhatMakesABootGood(t *testing.T) {
 	}
 }
 
+func TestAPhaseThatFailsEndsATrialOnlyIfThereIsAnotherRelease(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		failing string
+		another bool
+		want    verdict
+	}{
+		{"the boot gets on, or waits for a person", "", true, verdict{outside: true}},
+		{"a phase fails", "disk", true, verdict{back: true, cause: PhaseFails, detail: "disk"}},
+		{"a phase fails in the only release", "disk", false, verdict{outside: true, cause: PhaseFails, detail: "disk"}},
+	} {
+		if got := judgePhases(tc.failing, tc.another); got != tc.want {
+			t.Errorf("%s: %+v; want %+v", tc.name, got, tc.want)
+		}
+	}
+	tr := &trial{entry: slots.Entry{Version: "2", Trial: true, Left: 2}, left: 10 * time.Second}
+	if show, reboot := tr.step(judgePhases("disk", true), time.Second); reboot || show.State != "on-trial" || !show.Back {
+		t.Errorf("%+v, reboot %v; want the console to say that it goes back", show, reboot)
+	}
+}
+
 func TestATrialsTimeStandsStillForWhatLiesOutside(t *testing.T) {
 	on := func(left int) *trial {
 		return &trial{entry: slots.Entry{Version: "1", Trial: true, Left: left}, left: 10 * time.Second}

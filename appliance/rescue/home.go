@@ -121,6 +121,9 @@ func (bootView) draw(m *Model) content {
 		}
 		c.body = append(c.body, row)
 		c.body = append(c.body, m.failure(p)...)
+		if t := b.Trial; p.State == "failed" && t != nil && t.Back {
+			c.body = append(c.body, labelled(nil, bootIndent, "", screen.Bold, m.t("trial.back"))...)
+		}
 		if p.State == "running" && p.Error == "" {
 			c.focus = len(c.body) - 1
 		}

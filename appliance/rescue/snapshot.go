@@ -106,6 +106,7 @@ type ArmedWatchdog struct {
 type Trial struct {
 	State         string // on-trial, good, failed
 	Cause, Detail string // why it is not good yet; see boot.Cause
+	Back          bool   // if it stays so the node goes back to the release before
 }
 
 // Ending is what a machine that goes down still waits for.

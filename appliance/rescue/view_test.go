@@ -144,6 +144,15 @@ var states = map[string]func(*Snapshot){
 		}
 		s.Pair, s.Pairing = Pair{}, Pairing{}
 	},
+	"boot-goes-back": func(s *Snapshot) { // a driver is missing from the new release
+		s.Boot = booted("waiting")
+		s.Boot.Phases[6].State, s.Boot.Phases[6].Error, s.Boot.Phases[6].Fault = "failed", "no partition beffroi-state on 0 disks", "disk-missing"
+		for i := 7; i < 12; i++ {
+			s.Boot.Phases[i] = Phase{Name: s.Boot.Phases[i].Name, State: "waiting"}
+		}
+		s.Boot.Trial = &Trial{State: "on-trial", Cause: "phase-fails", Detail: "disk", Back: true}
+		s.Pair, s.Pairing = Pair{}, Pairing{}
+	},
 	"soft-watchdog": func(s *Snapshot) {
 		s.Boot.Phases[2].State, s.Boot.Phases[2].Error, s.Boot.Phases[2].Fault = "skipped", "no hardware watchdog", "watchdog-software"
 		s.Watchdog.Driver = "Software Watchdog"

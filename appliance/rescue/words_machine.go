@@ -11,6 +11,8 @@ var machineAdvices = map[string][2]string{
 	"what.trial":         {"Cette version n'a pas fait ses preuves : %s", "This version has not proved itself: %s"},
 	"do.trial":           {"Le nœud sert, mais il n'a pas d'autre version à reprendre. Signalez ce message au prestataire.", "The node serves, but has no other version to go back to. Report this message to your supplier."},
 	"trial.on-trial":     {"à l'essai", "on trial"}, "trial.good": {"validée", "proved good"}, "trial.failed": {"essai manqué", "trial failed"},
+	"trial.back":           {"Si cela dure, ce nœud redémarre et reprend de lui-même la version précédente.", "If this lasts, this node reboots and goes back to the release before by itself."},
+	"cause.phase-fails":    {"une étape du démarrage échoue (%s)", "a phase of the boot fails (%s)"},
 	"cause.node-silent":    {"le service node ne répond pas (%s)", "the node service does not answer (%s)"},
 	"cause.no-majority":    {"la majorité des votes n'est pas joignable", "no majority of the votes can be reached"},
 	"cause.twin-unknown":   {"l'autre nœud n'est ni vu, ni déclaré absent", "the other node is neither seen nor declared absent"},

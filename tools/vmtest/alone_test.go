@@ -136,6 +136,14 @@ func TestHardwareThatIsMissing(t *testing.T) {
 		once(t, m)
 		wayOn(t, m)
 	})
+	t.Run("a release that lacks a driver, beside another one", func(t *testing.T) {
+		stick := disk(t, file, 0)
+		addEntry(t, stick, "beffroi_0.0.1.efi")
+		onlyESP(t, stick)
+		m := alone(t, vmpair.Alone{Disk: stick, Beside: file, Controller: "lsi53c895a"})
+		t.Log(shows(t, m, "ÉCHEC, réessai", "reprend de lui-même la version", "précédente"))
+		once(t, m)
+	})
 }
 
 // wayOn checks that the console of a node that is stuck can be used: its menu

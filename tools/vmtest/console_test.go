@@ -28,6 +28,7 @@ func TestWhatTheSerialConsoleDoes(t *testing.T) {
 		{"it tries a lan, which goes back by itself", triesLan},
 		{"it changes the lan and changes it back", changesLan},
 		{"it powers a node off", powersOff},
+		{"the machine's power button, too", powerButton},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.do(t, p, c) }) {
 			return
@@ -158,8 +159,34 @@ func powersOff(t *testing.T, p *vmpair.Pair, c *citizens) {
 	node := settled(t, p)
 	line := desk(t, p, node, "Éteindre ce nœud")
 	t.Log(sees(t, line, "RESTE ÉTEINT", "Oui, éteindre ce nœud"))
+	goesOff(t, p, c, node, func() { pick(t, line, "Oui, éteindre ce nœud") })
+}
+
+// powerButton ends the serving node as who stands before it does, without a console.
+func powerButton(t *testing.T, p *vmpair.Pair, c *citizens) {
+	node := settled(t, p)
+	m := openMonitor(t, p, node)
+	defer m.Close()
+	goesOff(t, p, c, node, func() {
+		if _, err := m.Command(within(t, seenBound), "system_powerdown", nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// goesOff waits until a node that was asked to is off, in order: the power of a machine
+// that was cut off says nothing of the kind. Then it starts it again.
+func goesOff(t *testing.T, p *vmpair.Pair, c *citizens, node string, ask func()) {
+	t.Helper()
+	line, err := p.Line(within(t, seenBound), node)
+	if err != nil {
+		t.Fatal(err)
+	}
 	begun := time.Now()
-	pick(t, line, "Oui, éteindre ce nœud")
+	ask()
+	if err := line.Hear(within(t, quietBound), "reboot: Power down"); err != nil { // the kernel's own words
+		t.Error(err)
+	}
 	if _, err := p.Until(t.Context(), quietBound, node+" is off", func(s rig.Status) bool {
 		for _, n := range s.Nodes {
 			if n.Name == node {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"debug/pe"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"beffroi.dev/pkg/host/layout"
+	"beffroi.dev/pkg/host/slots"
 	"beffroi.dev/tools/vmpair"
 )
 
@@ -55,6 +57,27 @@ func onlyESP(t *testing.T, file string) {
 	if err := all.Write(f); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// addEntry puts the built kernel image under another name on a disk's ESP: the loader
+// sees two releases.
+func addEntry(t *testing.T, file, name string) {
+	t.Helper()
+	at := fmt.Sprintf("%s@@%d", file, part(t, file, layout.TypeESP).Offset())
+	copying := exec.CommandContext(t.Context(), "mcopy", "-i", at, builtKernel(t), "::/"+slots.Folder+"/"+name)
+	if out, err := copying.CombinedOutput(); err != nil {
+		t.Fatalf("mcopy: %v: %s", err, out)
+	}
+}
+
+// builtKernel is the file of the image's UKI.
+func builtKernel(t *testing.T) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(root(t), "out", "image", "beffroi_*.efi"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("the built kernel image: %v, %v", found, err)
+	}
+	return found[0]
 }
 
 // put writes bytes into a disk.
@@ -197,11 +220,8 @@ func TestADiskThatIsTooSmall(t *testing.T) {
 // one piece.
 func kernelImage(t *testing.T, file string) (at int64, b []byte) {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(root(t), "out", "image", "beffroi_*.efi"))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("the built kernel image: %v, %v", found, err)
-	}
-	if b, err = os.ReadFile(found[0]); err != nil {
+	b, err := os.ReadFile(builtKernel(t))
+	if err != nil {
 		t.Fatal(err)
 	}
 	p := part(t, file, layout.TypeESP)

@@ -107,7 +107,7 @@ func killInit(t *testing.T, s *service) {
 // freezeInit stops init: nobody feeds the watchdog, which resets the machine.
 func freezeInit(t *testing.T, s *service) {
 	_, guest := s.whole(t)
-	monitor := s.monitor(t, guest.Node)
+	monitor := openMonitor(t, s.Pair, guest.Node)
 	defer monitor.Close()
 	events, err := monitor.Events(t.Context())
 	if err != nil {

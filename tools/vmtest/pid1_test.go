@@ -1,11 +1,15 @@
 package vmtest
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"beffroi.dev/appliance/boot"
+	"beffroi.dev/pkg/host/slots"
 	"beffroi.dev/tools/histories/rig"
+	"beffroi.dev/tools/serial"
 	"beffroi.dev/tools/vmpair"
 )
 
@@ -55,6 +59,7 @@ func TestKillingProcess1(t *testing.T) {
 	c := file(t, p)
 	c.goOn(t, time.Now())
 	victim := settled(t, p)
+	blessed(t, p, victim, "good")
 	sh, err := p.Shell(within(t, seenBound), victim)
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +87,86 @@ func TestKillingProcess1(t *testing.T) {
 	}
 	c.goOn(t, time.Now())
 	settled(t, p)
+	blessed(t, p, victim, "") // the loader counts no tries of it any more
 	t.Logf("%s went down in order %.1f s after kill 1, and came back %.1f s after it; %d reports acknowledged, each there once",
 		victim, down.Seconds(), time.Since(begun).Seconds(), c.readAll(t))
+	t.Run("an init that cannot live", func(t *testing.T) { initCannotLive(t, p, c) })
+}
+
+// onESP lists the boot entries of a node.
+const onESP = `mkdir -p /run/esp && mount -t vfat /dev/$(basename $(dirname $(grep -l PARTNAME=ESP /sys/class/block/*/uevent))) /run/esp && ls /run/esp/EFI/Linux; umount /run/esp`
+
+// blessed checks what a boot says of its trial, which is nothing when there is none, and
+// that its entry on the ESP has no counter.
+func blessed(t *testing.T, p *vmpair.Pair, node, state string) {
+	t.Helper()
+	table, err := p.Table(within(t, seenBound), node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got boot.Trial
+	if table.Trial != nil {
+		got = *table.Trial
+	}
+	if got.State != state {
+		t.Errorf("the trial of %s's boot: %+v; want %q", node, got, state)
+	}
+	sh, err := p.Shell(within(t, seenBound), node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := sh.Must(within(t, seenBound), onESP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := slots.Parse(entries); err != nil || e.Trial {
+		t.Errorf("the ESP of %s holds %q (%v); want one entry that is blessed", node, entries, err)
+	}
+	if err := sh.Leave(within(t, seenBound)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// noInit puts a program that ends at once in the place of init, and of nothing else: all
+// of Beffroi is one file.
+const noInit = `cd /beffroi/bin && mv beffroi whole && printf '#!/beffroi/bin/gosh\n[ "$1" = init ] && exit 3\nexec /beffroi/bin/whole "$@"\n' > beffroi && chmod 755 beffroi`
+
+// initCannotLive leaves process 1 alone on the serving node: the twin goes on with the
+// town, and the serial console, which nobody but process 1 keeps, still reads the logs and
+// reboots the machine.
+func initCannotLive(t *testing.T, p *vmpair.Pair, c *citizens) {
+	node := settled(t, p)
+	sh, err := p.Shell(within(t, seenBound), node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sh.Must(within(t, seenBound), noInit); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	if err := sh.Send(fmt.Sprintf("kill -9 %d", one(t, sh, 0, "beffroi", "init"))); err != nil {
+		t.Fatal(err)
+	}
+	line, err := p.Line(within(t, seenBound), node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := line.Hear(within(t, seenBound), "init has ended (exit code 3)"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := line.Home(within(t, seenBound)); err != nil {
+		t.Fatal(err)
+	}
+	speak(t, line, serial.French)
+	t.Logf("%s has no init; after %.1f s its console says:\n%s", node, time.Since(begun).Seconds(), line.Screen())
+	c.goOn(t, begun)
+	choose(t, line, "Redémarrer ce nœud")
+	sees(t, line, "Oui, redémarrer ce nœud")
+	pick(t, line, "Oui, redémarrer ce nœud")
+	if err := line.Hear(within(t, bootBound), "process 1 is up"); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, p)
+	c.goOn(t, time.Now())
+	t.Logf("%d reports acknowledged, each there once", c.readAll(t))
 }

@@ -190,10 +190,10 @@ func settled(t *testing.T, p *vmpair.Pair) string {
 	return s.Citizen
 }
 
-// monitor is QEMU's of a node.
-func (s *service) monitor(t *testing.T, node string) *qmp.Monitor {
+// openMonitor is QEMU's of a node.
+func openMonitor(t *testing.T, p *vmpair.Pair, node string) *qmp.Monitor {
 	t.Helper()
-	m, err := qmp.Open(within(t, seenBound), s.Node(node).QMP, qmp.Config{}, slog.New(slog.DiscardHandler))
+	m, err := qmp.Open(within(t, seenBound), p.Node(node).QMP, qmp.Config{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf16"
 )
@@ -19,8 +20,11 @@ const Variables = "/sys/firmware/efi/efivars"
 // Interface).
 const loader = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
-// maxVariable is more than any path that the loader tells.
-const maxVariable = 4096
+// What is more than the loader tells: bytes of a variable, entries of a machine.
+const (
+	maxVariable = 1 << 14
+	maxEntries  = 64
+)
 
 // Folder of the entries on the EFI system partition.
 const Folder = "EFI/Linux"
@@ -28,45 +32,73 @@ const Folder = "EFI/Linux"
 // Booted tells the entry that runs, if it is on trial. A blessed one, or a machine
 // without such variables, gives the zero Entry. Variables is a folder.
 func Booted(variables string) (Entry, error) {
-	f, err := os.Open(filepath.Join(variables, "LoaderBootCountPath-"+loader))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Entry{}, nil
+	names, err := read(variables, "LoaderBootCountPath", 1)
+	if err != nil || names == nil {
+		return Entry{}, err
 	}
-	if err != nil {
-		return Entry{}, fmt.Errorf("the entry that was booted: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxVariable))
-	if err != nil {
-		return Entry{}, fmt.Errorf("the entry that was booted: %w", err)
-	}
-	path, err := text(b)
-	if err != nil {
-		return Entry{}, fmt.Errorf("the entry that was booted: %w", err)
-	}
-	e, err := Parse(path[strings.LastIndexAny(path, `\/`)+1:])
+	e, err := Parse(names[0][strings.LastIndexAny(names[0], `\/`)+1:])
 	if err != nil {
 		return Entry{}, fmt.Errorf("the entry that was booted: %w", err)
 	}
 	return e, nil
 }
 
-// text reads a variable as efivarfs shows it:
+// Another reports whether the loader found an entry of another version, which it can
+// start when this one has no tries left.
+func Another(variables string, than Entry) (bool, error) {
+	names, err := read(variables, "LoaderEntries", maxEntries)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(names, func(name string) bool { // not all are ours: the loader adds some of its own
+		e, err := Parse(name)
+		return err == nil && e.Version != than.Version
+	}), nil
+}
+
+// read returns the texts of a variable of the loader's; none when there is no such
+// variable.
+func read(variables, name string, most int) ([]string, error) {
+	f, err := os.Open(filepath.Join(variables, name+"-"+loader))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("what the boot loader tells: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxVariable))
+	if err != nil {
+		return nil, fmt.Errorf("what the boot loader tells: %w", err)
+	}
+	all, err := texts(b, most)
+	if err != nil {
+		return nil, fmt.Errorf("what the boot loader tells in %s: %w", name, err)
+	}
+	return all, nil
+}
+
+// texts reads a variable as efivarfs shows it; there is at least one text, and what
+// follows the last one that is wanted is ignored:
 //
 //	offset  size  field
 //	0       4     attributes
-//	4             UTF-16, little-endian, ended by a zero
-func text(b []byte) (string, error) {
+//	4             texts in UTF-16, little-endian, each ended by a zero
+func texts(b []byte, most int) (all []string, err error) {
 	if len(b) < 6 || len(b)%2 != 0 {
-		return "", fmt.Errorf("a variable of %d bytes", len(b))
+		return nil, fmt.Errorf("a variable of %d bytes", len(b))
 	}
 	var units []uint16
-	for b = b[4:]; len(b) > 0; b = b[2:] {
+	for b = b[4:]; len(b) > 0 && len(all) < most; b = b[2:] {
 		u := binary.LittleEndian.Uint16(b)
-		if u == 0 {
-			return string(utf16.Decode(units)), nil
+		if u != 0 {
+			units = append(units, u)
+			continue
 		}
-		units = append(units, u)
+		all, units = append(all, string(utf16.Decode(units))), nil
 	}
-	return "", errors.New("a text without an end")
+	if len(units) > 0 {
+		return nil, errors.New("a text without an end")
+	}
+	return all, nil
 }

@@ -51,9 +51,9 @@ func FuzzParse(f *testing.F) {
 }
 
 // variable writes what the loader tells, as the kernel shows it.
-func variable(t *testing.T, content []byte) string {
+func variable(t *testing.T, name string, content []byte) string {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"), content, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name+"-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"), content, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -71,15 +71,55 @@ func TestTheEntryThatWasBooted(t *testing.T) {
 	if e, err := slots.Booted(t.TempDir()); err != nil || e.Trial {
 		t.Errorf("without the variable: %+v, %v; want none on trial", e, err)
 	}
-	e, err := slots.Booted(variable(t, utf(`\EFI\Linux\beffroi_0.1.0+2-1.efi`+"\x00")))
+	e, err := slots.Booted(variable(t, "LoaderBootCountPath", utf(`\EFI\Linux\beffroi_0.1.0+2-1.efi`+"\x00")))
 	if want := (slots.Entry{Version: "0.1.0", Trial: true, Left: 2, Done: 1}); err != nil || e != want {
 		t.Errorf("%+v, %v; want %+v", e, err, want)
 	}
 	for _, bad := range [][]byte{nil, {6, 0, 0, 0}, {6, 0, 0, 0, 0, 0}, utf(`\EFI\Linux\beffroi_1+2.efi`), utf("nonsense\x00"), make([]byte, 1<<20)} {
-		if e, err := slots.Booted(variable(t, bad)); err == nil {
+		if e, err := slots.Booted(variable(t, "LoaderBootCountPath", bad)); err == nil {
 			t.Errorf("%d bytes were read as %+v", len(bad), e)
 		}
 	}
+}
+
+// The loader names its own entries, too, and ours with their counters.
+func TestWhetherThereIsAnotherEntry(t *testing.T) {
+	this := slots.Entry{Version: "0.2.0", Trial: true, Left: 2, Done: 1}
+	const reboot = "auto-reboot-to-firmware-setup\x00"
+	for _, tc := range []struct {
+		name, entries string
+		want          bool
+	}{
+		{"alone", "beffroi_0.2.0+3.efi\x00" + reboot, false},
+		{"after a rename", "beffroi_0.2.0+2-1.efi\x00beffroi_0.2.0.efi\x00", false},
+		{"the other slot", "beffroi_0.2.0+3.efi\x00beffroi_0.1.0.efi\x00" + reboot, true},
+		{"somebody else's system", "debian_12.efi\x00beffroi_0.2.0+3.efi\x00", false},
+	} {
+		got, err := slots.Another(variable(t, "LoaderEntries", utf(tc.entries)), this)
+		if err != nil || got != tc.want {
+			t.Errorf("%s: %v, %v; want %v", tc.name, got, err, tc.want)
+		}
+	}
+	if got, err := slots.Another(t.TempDir(), this); err != nil || got {
+		t.Errorf("without the variable: %v, %v; want none", got, err)
+	}
+	for _, bad := range [][]byte{nil, {6, 0, 0, 0}, utf("beffroi_0.1.0.efi")} {
+		if got, err := slots.Another(variable(t, "LoaderEntries", bad), this); err == nil {
+			t.Errorf("%d bytes were read as %v", len(bad), got)
+		}
+	}
+}
+
+func FuzzVariables(f *testing.F) {
+	f.Add(utf("beffroi_0.2.0+3.efi\x00beffroi_0.1.0.efi\x00"))
+	f.Add(utf(`\EFI\Linux\beffroi_1+2.efi` + "\x00"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		e, err := slots.Booted(variable(t, "LoaderBootCountPath", content))
+		if again, bad := slots.Parse(e.Name()); err == nil && e != (slots.Entry{}) && (bad != nil || again != e) {
+			t.Fatalf("%+v, and then %+v, %v", e, again, bad)
+		}
+		_, _ = slots.Another(variable(t, "LoaderEntries", content), e)
+	})
 }
 
 func TestABlessedEntryHasNoCounterAndIsNeverLost(t *testing.T) {
