@@ -66,7 +66,12 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 	seq.enter, s.armed = s.feeder.enter, seq.SetWatchdog
 	tasks.Go("power button", func(ctx context.Context) error { return s.watchButton(ctx, func() { end.ask(PowerOff) }) })
 	tasks.Go("trial", func(ctx context.Context) error { return s.watchTrial(ctx, seq, func() { end.ask(Reboot) }) })
-	if err := seq.Run(ctx); err == nil {
+	lingering := s.linger(ctx)
+	err := seq.Run(ctx)
+	if fault := lingering.Stop(stopBound); fault != nil {
+		log.Error("the fences of init's former life", "cause", fault)
+	}
+	if err == nil {
 		end.orderly(func() { s.handOver(ctx, seq) })
 		tasks.Go("clock", s.keepClock)
 		s.keepServices(ctx, c, seq)

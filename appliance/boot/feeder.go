@@ -67,6 +67,8 @@ func (f *feeder) within(bound time.Duration) {
 
 func (f *feeder) moves() { f.tell((*vigil).moves) }
 
+func (f *feeder) linger() { f.tell((*vigil).linger) }
+
 func (f *feeder) watch() { f.tell((*vigil).watch) }
 
 func (f *feeder) beat(l loop, well bool) {

@@ -9,13 +9,17 @@ import (
 	"time"
 
 	"beffroi.dev/appliance/address"
+	"beffroi.dev/appliance/config"
 	"beffroi.dev/appliance/control"
+	"beffroi.dev/appliance/fence"
 	"beffroi.dev/appliance/parent"
 	"beffroi.dev/appliance/rights"
 	"beffroi.dev/appliance/tap"
+	"beffroi.dev/pkg/clock"
 	"beffroi.dev/pkg/host/cgroup"
 	"beffroi.dev/pkg/host/netcfg/serviceaddr"
 	"beffroi.dev/pkg/host/supervise"
+	"beffroi.dev/pkg/quorum/lease"
 	"beffroi.dev/pkg/task"
 )
 
@@ -50,6 +54,30 @@ func (s *system) keepServices(ctx context.Context, c Config, seq *Sequence) {
 		case <-time.After(retry):
 		}
 	}
+}
+
+// linger executes the fences of init's former life, if that left guests, while this one
+// goes through its phases: one that fails would leave them to themselves while the twin
+// starts them. Without a configuration that can be read the shortest fence holds.
+func (s *system) linger(ctx context.Context) *task.Group {
+	tasks := task.New(ctx)
+	if _, left := fence.Kept(s.dir); !left {
+		return tasks
+	}
+	timing := lease.Production()
+	if n, err := config.Load(s.dir); err == nil {
+		if t, err := lease.Profile(n.Profile); err == nil {
+			timing = t
+		}
+	}
+	s.feeder.linger()
+	tasks.Go("fences of the former life", func(ctx context.Context) error {
+		return fence.Linger(ctx, fence.Config{
+			Dir: s.dir, Timing: timing, KillCitizen: serviceaddr.Stale,
+			Beat: func(ok bool) { s.feeder.beat(fences, ok) },
+		}, clock.System{}, s.log)
+	})
+	return tasks
 }
 
 // services runs until the machine is to end. It begins where the phases end: when

@@ -51,6 +51,7 @@ type vigil struct {
 	bound time.Duration // untold: none
 
 	watched bool // the phases are over: beats count
+	lingers bool // a former life of init has left guests: the fences' beats count in the phases, too
 	beats   [loops]time.Duration
 }
 
@@ -65,6 +66,9 @@ func (v *vigil) within(now, bound time.Duration) { v.since, v.bound = now, bound
 
 // moves says that the phase gets on.
 func (v *vigil) moves(now time.Duration) { v.since = now }
+
+// linger says that a former life of init has left guests behind.
+func (v *vigil) linger(now time.Duration) { v.lingers, v.beats[fences] = true, now }
 
 // watch ends the phases and begins to ask for beats.
 func (v *vigil) watch(now time.Duration) {
@@ -89,13 +93,13 @@ func (v *vigil) fault(now time.Duration) (french, english string) {
 			s := stuck.Round(time.Second)
 			return fmt.Sprintf("l'étape %s n'avance plus depuis %v", v.phase, s), fmt.Sprintf("phase %s has not got on for %v", v.phase, s)
 		}
-		return "", ""
 	}
+	counts := [loops]bool{fences: v.watched || v.lingers, services: v.watched}
 	for l, told := range [loops][2]string{
 		fences:   {"une machine virtuelle qui doit mourir vit, ou la boucle des clôtures ne tourne plus", "a guest that must die lives, or the loop of the fences does not move"},
 		services: {"les services ne sont plus surveillés", "the services are not looked after"},
 	} {
-		if silent := now - v.beats[l]; silent >= stale {
+		if silent := now - v.beats[l]; counts[l] && silent >= stale {
 			s := silent.Round(time.Second)
 			return fmt.Sprintf("%s depuis %v", told[0], s), fmt.Sprintf("%s for %v", told[1], s)
 		}

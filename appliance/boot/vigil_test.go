@@ -51,6 +51,14 @@ func TestTheWatchdogIsFedWhileTheBootAndThenTheLoopsMove(t *testing.T) {
 			v.beat(at(60), fences, false)
 			v.beat(at(60), services, true)
 		}, 60, "a guest that must die lives"},
+		{"a later life of init whose phases fail, and whose fences are executed", func(v *vigil) {
+			v.linger(0)
+			for try := range 50 {
+				v.enter(at(2*try), "network", at(300))
+				v.beat(at(2*try), fences, true)
+			}
+		}, 100, ""},
+		{"one that cannot execute them", func(v *vigil) { v.linger(0); v.enter(at(9), "network", at(300)); v.beat(at(9), fences, false) }, 10, "a guest that must die lives"},
 		{"an end of the machine asks for no beats", func(v *vigil) { v.watch(0); v.enter(at(60), "end", leaving) }, 300, ""},
 		{"but it may not hang", func(v *vigil) { v.watch(0); v.enter(at(60), "end", at(300)) }, 361, "phase end"},
 		{"a loop that is well again", func(v *vigil) {

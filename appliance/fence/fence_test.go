@@ -2,6 +2,7 @@ package fence_test
 
 import (
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -161,10 +162,18 @@ func TestAGuestDiesWhenRenewalsStop(t *testing.T) {
 	ended := fakeQEMU(t, folder, 0)
 	timing := lease.Lab()
 	tasks := task.New(t.Context())
-	var citizen atomic.Int32
-	tasks.Go("watch", func(ctx context.Context) error {
-		return fence.Watch(ctx, d, timing, nil, func() { citizen.Add(1) }, func(bool) {}, clock.System{}, quiet())
-	})
+	var citizen, unwell atomic.Int32
+	cfg := fence.Config{Dir: d, Timing: timing, KillCitizen: func() error {
+		if citizen.Add(1) < 3 {
+			return errors.New("the kernel keeps the address")
+		}
+		return nil
+	}, Beat: func(ok bool) {
+		if !ok {
+			unwell.Add(1)
+		}
+	}}
+	tasks.Go("watch", func(ctx context.Context) error { return fence.Watch(ctx, cfg, nil, clock.System{}, quiet()) })
 	defer func() {
 		if err := tasks.Stop(5 * time.Second); err != nil {
 			t.Error(err)
@@ -194,8 +203,37 @@ func TestAGuestDiesWhenRenewalsStop(t *testing.T) {
 	if took < timing.Fence || took > timing.Fence+timing.Margin {
 		t.Errorf("dead after %v; want between %v and %v", took, timing.Fence, timing.Fence+timing.Margin)
 	}
-	if n := citizen.Load(); n != 1 {
-		t.Errorf("citizen service killed %d times; want once", n)
+	if n, bad := citizen.Load(), unwell.Load(); n != 3 || bad != 2 {
+		t.Errorf("citizen service killed %d times, and %d beats said that something is not well; want until it succeeds, the third time", n, bad)
+	}
+}
+
+// An init that was killed comes back, and cannot get as far as to listen again: what its
+// former life had to kill in time is killed in time.
+func TestAFormerLifesFencesAreExecuted(t *testing.T) {
+	d := stateFolder(t)
+	cfg := fence.Config{Dir: d, Timing: lease.Lab(), KillCitizen: func() error { return nil }, Beat: func(bool) {}}
+	if err := fence.Linger(t.Context(), cfg, clock.System{}, quiet()); err != nil {
+		t.Fatalf("without a former life: %v", err)
+	}
+	folder := t.TempDir()
+	ended := fakeQEMU(t, folder, 0)
+	vouched := clock.System{}.Now()
+	if err := fence.Keep(d, fence.Renewal{Vouched: vouched, Ever: true, Guests: []fence.Guest{{Name: "x", Folder: folder}}}); err != nil {
+		t.Fatal(err)
+	}
+	tasks := task.New(t.Context())
+	tasks.Go("linger", func(ctx context.Context) error { return fence.Linger(ctx, cfg, clock.System{}, quiet()) })
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the guest lives")
+	}
+	if took := (clock.System{}).Now().Sub(vouched); took < cfg.Timing.Fence {
+		t.Errorf("dead %v after it was vouched for; its fence is %v", took, cfg.Timing.Fence)
+	}
+	if err := tasks.Stop(5 * time.Second); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -30,22 +30,31 @@ const (
 	stopBound     = time.Second
 )
 
+// Config says what a fence may do, and whom it tells.
+type Config struct {
+	Dir    config.Dir
+	Timing lease.Timing
+	// KillCitizen ends the citizen service and takes the service address off the node. It
+	// is called again and again until it succeeds, and must not block.
+	KillCitizen func() error
+	// Beat is called at every look at the deadlines; false means that something that must
+	// be dead could not be killed, or the address not be dropped.
+	Beat func(ok bool)
+}
+
 // Watch is init's side: it listens for renewals and executes the fences until
 // ctx ends. voucher is the user of the node service, if it has one of its own.
-// killCitizen must not block. beat is called at every look at the
-// deadlines; false means that something that must be dead could not be killed.
-func Watch(ctx context.Context, d config.Dir, t lease.Timing, voucher *account.ID, killCitizen func(), beat func(ok bool), clk clock.Clock, log *slog.Logger) error {
-	log = log.With("room", "fence")
+func Watch(ctx context.Context, c Config, voucher *account.ID, clk clock.Clock, log *slog.Logger) error {
 	group, users := 0, []uint32(nil)
 	if voucher != nil {
 		group, users = int(*voucher), []uint32{uint32(*voucher)}
 	}
-	conn, err := supervise.ListenDatagrams(d.Socket("init"), group)
+	conn, err := supervise.ListenDatagrams(c.Dir.Socket("init"), group)
 	if err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}
-	last, _ := Kept(d)
-	w := &watcher{dir: d, guard: NewGuard(t, last), clock: clk, log: log, killCitizen: killCitizen, beat: beat, renewals: make(chan Renewal)}
+	last, _ := Kept(c.Dir)
+	w := newWatcher(c, last, clk, log)
 	tasks := task.New(ctx)
 	tasks.Go("renewals", func(ctx context.Context) error { return w.hear(ctx, conn, users) })
 	tasks.Go("deadlines", w.keep)
@@ -57,18 +66,33 @@ func Watch(ctx context.Context, d config.Dir, t lease.Timing, voucher *account.I
 	return nil
 }
 
+// Linger executes the fences of a former life of init, which nobody renews, until ctx
+// ends: this life does not listen yet. Without a former life it returns at once.
+func Linger(ctx context.Context, c Config, clk clock.Clock, log *slog.Logger) error {
+	last, ok := Kept(c.Dir)
+	if !ok {
+		return nil
+	}
+	return newWatcher(c, last, clk, log).keep(ctx)
+}
+
 type watcher struct {
-	dir         config.Dir
-	guard       *Guard // owned by keep
-	clock       clock.Clock
-	log         *slog.Logger
-	killCitizen func()
-	beat        func(ok bool)
-	renewals    chan Renewal
-	kept        Renewal       // owned by keep
-	keptAt      clock.Instant // owned by keep
-	complained  clock.Instant // owned by keep
-	passed      bool          // owned by keep
+	cfg      Config
+	clock    clock.Clock
+	log      *slog.Logger
+	renewals chan Renewal
+
+	// Owned by keep:
+	guard      *Guard
+	kept       Renewal
+	keptAt     clock.Instant
+	complained clock.Instant
+	passed     bool
+	held       bool // the citizen service was to be killed, and the address is still there
+}
+
+func newWatcher(c Config, last Renewal, clk clock.Clock, log *slog.Logger) *watcher {
+	return &watcher{cfg: c, clock: clk, log: log.With("room", "fence"), renewals: make(chan Renewal), guard: NewGuard(c.Timing, last)}
 }
 
 func (w *watcher) hear(ctx context.Context, conn *net.UnixConn, users []uint32) error {
@@ -127,7 +151,7 @@ func (w *watcher) keepLast() {
 	if now.Sub(w.keptAt) < keepEvery && r.Address == w.kept.Address && slices.Equal(r.Guests, w.kept.Guests) {
 		return
 	}
-	if err := Keep(w.dir, r); err != nil {
+	if err := Keep(w.cfg.Dir, r); err != nil {
 		w.complain("the renewal cannot be kept", err)
 		return
 	}
@@ -136,7 +160,7 @@ func (w *watcher) keepLast() {
 
 func (w *watcher) do(work Work) {
 	ok := true
-	defer func() { w.beat(ok) }()
+	defer func() { w.cfg.Beat(ok) }()
 	if passed := w.guard.Passed(w.clock.Now()); passed != w.passed {
 		w.passed = passed
 		w.log.Warn("fence", "passed", passed, "exposed", len(work.Guests))
@@ -152,7 +176,15 @@ func (w *watcher) do(work Work) {
 	}
 	if work.Citizen {
 		w.log.Warn("citizen service killed: nobody vouches for this node, and it held the address")
-		w.killCitizen()
+		w.held = true
+	}
+	if w.held {
+		if err := w.cfg.KillCitizen(); err != nil {
+			ok = false
+			w.complain("the service address cannot be taken off this node", err)
+			return
+		}
+		w.held = false
 	}
 }
 

@@ -135,7 +135,11 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 	}
 	for i := range sc.Services {
 		if sc.Services[i].Name == citizen {
-			sc.Services[i].After = k.dropAddress
+			sc.Services[i].After = func() {
+				if err := k.dropAddress(); err != nil {
+					log.Error("the service address cannot be taken off this node", "cause", err)
+				}
+			}
 		}
 	}
 	s, err := supervise.New(sc, clock.System{}, log)
@@ -146,7 +150,10 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 	tasks := task.New(context.WithoutCancel(ctx))
 	if n.Me().Kind == cluster.KindNode {
 		tasks.Go("fence", func(ctx context.Context) error {
-			return fence.Watch(ctx, c.Dir, timing, voucher, func() { s.KillNow(citizen); k.dropAddress() }, func(ok bool) { told(c.Fenced, ok) }, clock.System{}, log)
+			return fence.Watch(ctx, fence.Config{
+				Dir: c.Dir, Timing: timing, Beat: func(ok bool) { told(c.Fenced, ok) },
+				KillCitizen: func() error { s.KillNow(citizen); return k.dropAddress() },
+			}, voucher, clock.System{}, log)
 		})
 	}
 	tasks.Go("members", func(ctx context.Context) error { return k.follow(ctx, n, s.Restart) })
@@ -167,14 +174,11 @@ type keeper struct {
 }
 
 // dropAddress executes the fence of the service address.
-func (k *keeper) dropAddress() {
+func (k *keeper) dropAddress() error {
 	if k.cfg.DropAddress == nil {
-		return
+		return nil
 	}
-	if err := k.cfg.DropAddress(int(k.citizen.Load())); err != nil {
-		k.log.Error("the service address cannot be taken off this node", "cause", err)
-		told(k.cfg.Fenced, false)
-	}
+	return k.cfg.DropAddress(int(k.citizen.Load()))
 }
 
 // changed keeps what the services do where the node service and the serial console
