@@ -167,7 +167,7 @@ func storeTaken(path string) *pairing.Fault {
 	}
 }
 
-// storeHead is what makes a store one: its superblocks lie in it. What follows is
+// storeHead is what makes a store one, or anything else: superblocks and marks lie in it. What follows is
 // bound to them and worth nothing without.
 const storeHead = 1 << 20
 

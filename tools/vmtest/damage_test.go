@@ -177,7 +177,7 @@ func TestADamagedState(t *testing.T) {
 			put(t, file, p.Offset()+at, noise)
 		}
 		m := alone(t, vmpair.Alone{Disk: file})
-		t.Log(shows(t, m, "Partition d'état", "ÉCHEC, réessai", "Le système de fichiers de la partition d'état est abîmé", "réinstallez"))
+		t.Log(shows(t, m, "Partition d'état", "ÉCHEC, réessai", "Le système de fichiers de la partition d'état est abîmé", "Écrivez l'image sur un disque"))
 		once(t, m)
 		wayOn(t, m)
 	})

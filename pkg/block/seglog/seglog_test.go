@@ -202,6 +202,11 @@ func TestStoresThatAreNotOursAreRefusedAndLeftUntouched(t *testing.T) {
 		{"a newer format", func(d *simdisk.Disk) { superblock(d, func(b []byte) { b[8] = seglog.Version + 1; seal(b) }) }, seglog.ErrNewer},
 		{"torn superblock", func(d *simdisk.Disk) { superblock(d, func(b []byte) { b[80] ^= 1 }) }, seglog.ErrTorn},
 		{"something else", func(d *simdisk.Disk) { superblock(d, func(b []byte) { copy(b, "PARTITION") }) }, seglog.ErrTorn},
+		{"a file system whose mark lies further on", func(d *simdisk.Disk) {
+			clear := make([]byte, 1<<20)
+			copy(clear[64<<10+64:], "_BHRfS_M")
+			_, _ = d.WriteAt(clear, 0)
+		}, seglog.ErrTorn},
 		{"a store of a larger device", func(d *simdisk.Disk) {
 			superblock(d, func(b []byte) { binary.LittleEndian.PutUint64(b[80:], 1<<19); seal(b) })
 		}, seglog.ErrTorn},

@@ -1,6 +1,7 @@
 package seglog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ const (
 )
 
 var (
-	// ErrBlank means that the device holds no store: its superblocks are all zeros.
+	// ErrBlank means that the device holds no store, nor anything else: it begins with zeros.
 	ErrBlank = errors.New("device holds no store")
 	// ErrForeign means that the store belongs to another pair.
 	ErrForeign = errors.New("store belongs to another pair")
@@ -153,10 +154,26 @@ func readSuperblock(dev disk.Device) (superblock, error) {
 	case errB == nil:
 		return b, nil
 	case errors.Is(errA, ErrBlank) && errors.Is(errB, ErrBlank):
-		return superblock{}, ErrBlank
+		return superblock{}, readBlank(dev)
 	default:
 		return superblock{}, ErrTorn
 	}
+}
+
+// headBytes is how much of a device must be zero for it to count as blank: more than
+// where any file system or volume manager keeps its mark.
+const headBytes = 1 << 20
+
+// readBlank tells a blank device, ErrBlank, from one whose mark lies further on.
+func readBlank(dev disk.Device) error {
+	head := disk.Aligned(min(headBytes, dev.Size()/disk.BlockSize*disk.BlockSize))
+	if _, err := dev.ReadAt(head, 0); err != nil {
+		return fmt.Errorf("read the beginning of the device: %w", err)
+	}
+	if i := bytes.IndexFunc(head, func(r rune) bool { return r != 0 }); i >= 0 {
+		return fmt.Errorf("%w: something else begins at byte %d", ErrTorn, i)
+	}
+	return ErrBlank
 }
 
 func writeSuperblock(dev disk.Device, s superblock) error {

@@ -84,6 +84,13 @@ func check(ctx context.Context, dev string, moves func()) error {
 	return fmt.Errorf("%w (%s)", ErrDamaged, first)
 }
 
+// copies are where those of superblocks begin, bytes: one whose beginning was wiped is
+// repaired from there, not made anew.
+var copies = []int64{32768 * 4096, 8193 * 1024}
+
+// copyBytes is the size of one.
+const copyBytes = 1024
+
 func isBlank(dev string) (bool, error) {
 	f, err := os.Open(dev)
 	if err != nil {
@@ -93,6 +100,13 @@ func isBlank(dev string) (bool, error) {
 	head := make([]byte, blankBytes)
 	if _, err := io.ReadFull(f, head); err != nil {
 		return false, err
+	}
+	for _, at := range copies {
+		c := make([]byte, copyBytes)
+		if _, err := f.ReadAt(c, at); err != nil && !errors.Is(err, io.EOF) { // it may be shorter
+			return false, err
+		}
+		head = append(head, c...)
 	}
 	return len(bytes.Trim(head, "\x00")) == 0, nil
 }

@@ -5,6 +5,7 @@
 //	stopped ------------> starting ----------> ready
 //	   ^  ^                  |   |               |  |
 //	   |  |          too late|   | exit     exit |  | WATCHDOG=1 missing
+//	   |  |          or Renew|   |               |  | or Renew
 //	   |  |                  v   v               v  v
 //	   |  |               failed --exit--> back-off (also straight from an exit)
 //	   |  |                                   |

@@ -17,7 +17,7 @@ const (
 	Starting State = "starting"
 	Ready    State = "ready"
 	Stopping State = "stopping"
-	Failed   State = "failed"   // told to die, not dead yet
+	Failed   State = "failed"   // told to die and to be started again, not dead yet
 	BackOff  State = "back-off" // waits to be started again
 )
 
@@ -29,6 +29,7 @@ const (
 	Tick       Event = iota
 	Start            // it is wanted
 	Stop             // it is not wanted any more
+	Renew            // it is wanted anew: it ends in order, and is started again
 	SaidReady        // READY=1
 	SaidAlive        // WATCHDOG=1
 	SaidBusy         // EXTEND_TIMEOUT_USEC: its start makes progress
@@ -111,6 +112,8 @@ func (m *Machine) Step(now clock.Instant, e Event) Action {
 		}
 	case Stop:
 		return m.stop(now)
+	case Renew:
+		return m.renew(now)
 	case SaidReady:
 		if m.state == Starting {
 			m.state, m.since = Ready, now
@@ -168,6 +171,16 @@ func (m *Machine) stop(now clock.Instant) Action {
 		return Terminate
 	}
 	return Nothing
+}
+
+func (m *Machine) renew(now clock.Instant) Action {
+	if m.state != Starting && m.state != Ready {
+		return Nothing // it has no process, or that ends already
+	}
+	m.forget(now)
+	m.state = Failed
+	m.wait(now, m.limits.Stop)
+	return Terminate
 }
 
 func (m *Machine) exited(now clock.Instant) {

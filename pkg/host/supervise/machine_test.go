@@ -47,6 +47,11 @@ func TestTheLifeOfAService(t *testing.T) {
 			{0, Start, Spawn, Starting}, {0, SaidReady, Nothing, Ready}, {500, Tick, Kill, Failed}, {600, SaidAlive, Nothing, Failed}, {2500, Tick, Kill, Failed}, {2510, Exited, Nothing, BackOff}}},
 		{"ignores SIGTERM", []step{
 			{0, Start, Spawn, Starting}, {0, SaidReady, Nothing, Ready}, {10, Stop, Terminate, Stopping}, {2009, Tick, Nothing, Stopping}, {2010, Tick, Kill, Stopping}, {2020, Exited, Nothing, Stopped}}},
+		{"renewed", []step{
+			{0, Start, Spawn, Starting}, {0, SaidReady, Nothing, Ready}, {10, Renew, Terminate, Failed}, {20, Renew, Nothing, Failed}, {30, Exited, Nothing, BackOff},
+			{40, Renew, Nothing, BackOff}, {130, Tick, Spawn, Starting}}},
+		{"renewed, and does not want to", []step{
+			{0, Start, Spawn, Starting}, {0, SaidReady, Nothing, Ready}, {10, Renew, Terminate, Failed}, {400, SaidAlive, Nothing, Failed}, {2010, Tick, Kill, Failed}, {2020, Exited, Nothing, BackOff}}},
 		{"stopped while it waits", []step{{0, Start, Spawn, Starting}, {0, Exited, Nothing, BackOff}, {50, Stop, Nothing, Stopped}, {100, Tick, Nothing, Stopped}}},
 		{"stopped while it is told to die", []step{{0, Start, Spawn, Starting}, {1000, Tick, Kill, Failed}, {1001, Stop, Terminate, Stopping}, {1002, Exited, Nothing, Stopped}}},
 		{"stops by itself, slowly", []step{{0, Start, Spawn, Starting}, {0, SaidReady, Nothing, Ready}, {100, SaidEnding, Nothing, Ready}, {1000, Tick, Nothing, Ready}, {1100, Exited, Nothing, BackOff}}},

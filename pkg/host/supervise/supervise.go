@@ -234,8 +234,8 @@ func (s *Supervisor) KillNow(name string) {
 	}
 }
 
-// Restart ends a service in order, if it lives, and lets it be started again. It only
-// asks, as KillNow does.
+// Restart ends a service in order, if it lives, and lets it be started again; one that
+// takes too long is killed. It only asks, as KillNow does.
 func (s *Supervisor) Restart(name string) {
 	select {
 	case s.anew <- name:
@@ -271,8 +271,8 @@ func (s *Supervisor) loop(ctx context.Context, allReady func()) {
 			}
 		case name := <-s.anew:
 			for _, c := range s.children {
-				if c.service.Name == name && c.cmd != nil {
-					s.signal(c, syscall.SIGTERM)
+				if c.service.Name == name {
+					s.step(c, Renew)
 				}
 			}
 		case <-tick.C:
