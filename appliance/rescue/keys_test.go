@@ -3,6 +3,7 @@ package rescue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -222,15 +223,24 @@ func TestWrongPasswordsMustWait(t *testing.T) {
 	}
 }
 
+// Without a hash there is no shell, and the console says why there is none.
 func TestWithoutAHashThereIsNoShell(t *testing.T) {
-	s := healthy()
-	s.NoShell = ErrNoPassword
-	m := model(French, s)
-	if e := press(m, "m6\rbeffroi\r"); e != nil {
-		t.Errorf("effects %v", e)
-	}
-	if text := m.View().Text(); !strings.Contains(text, "refusé") || !strings.Contains(text, "rescue-password") {
-		t.Error(text)
+	for want, change := range map[string]func(*Snapshot){
+		"rescue-password":       func(*Snapshot) {},
+		"n'est pas montée":      states["boot-failed"],
+		"encore à aucune paire": func(s *Snapshot) { s.Pairing = Pairing{Known: true} },
+	} {
+		s := healthy()
+		change(&s)
+		s.NoShell = ErrNoPassword
+		m := model(French, s)
+		entry := slices.IndexFunc(newMenu().(*listView).entries(m), func(e entry) bool { return strings.Contains(e.label, "Interpréteur") })
+		if e := press(m, fmt.Sprintf("m%d\rbeffroi\r", entry+1)); e != nil {
+			t.Errorf("effects %v", e)
+		}
+		if text := strings.Join(strings.Fields(m.View().Text()), " "); !strings.Contains(text, "refusé") || !strings.Contains(text, want) {
+			t.Errorf("want %q:\n%s", want, text)
+		}
 	}
 }
 

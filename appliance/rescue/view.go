@@ -193,13 +193,30 @@ func (m *Model) fault(err error) string {
 	case errors.Is(err, ErrUnavailable):
 		return m.t("fault.unavailable")
 	case errors.Is(err, ErrNoPassword):
-		return m.t("fault.nopassword")
+		return m.t(m.noPassword())
 	case errors.Is(err, ErrNotRunning):
 		return m.t("fault.notrunning")
 	case errors.Is(err, errShellEnded):
 		return m.t("fault.shellended", clip(err.Error(), 80))
 	}
 	return clip(err.Error(), 120)
+}
+
+// noPassword is why there is no password to ask for: it lies on the state partition, and
+// a founding gives it.
+func (m *Model) noPassword() string {
+	s := &m.snap
+	for _, p := range s.Boot.Phases {
+		switch {
+		case p.Name != "state" || p.State == "done":
+		case p.State == "waiting", p.State == "failed", p.State == "running":
+			return "fault.nostate"
+		}
+	}
+	if s.Pairing.Known && !s.Pairing.Paired {
+		return "fault.notfounded"
+	}
+	return "fault.nopassword"
 }
 
 // clock is a time of day; with the date when it is not today.

@@ -54,8 +54,9 @@ func device(p string, mode, major, minor uint32) Entry {
 	return Entry{Path: p, kind: char, mode: mode, major: major, minor: minor}
 }
 
-// Pack writes the entries as one archive (newc), sorted, with the folders that
-// they need.
+// Pack writes the entries as one archive (newc with checksums, which the kernel checks as
+// it unpacks: not all that it unpacks is compressed), sorted, with the folders that they
+// need.
 func Pack(entries []Entry) ([]byte, error) {
 	have := map[string]bool{}
 	for _, e := range entries {
@@ -86,8 +87,14 @@ func (e Entry) write(b *bytes.Buffer, inode int) {
 	if e.kind == folder {
 		links = 2
 	}
-	fmt.Fprintf(b, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", inode, e.kind|e.mode, 0, 0, links, 1,
-		len(e.Data), 0, 0, e.major, e.minor, len(e.Path)+1, 0)
+	sum := uint32(0) // of the bytes; of files only
+	if e.kind == regular {
+		for _, c := range e.Data {
+			sum += uint32(c)
+		}
+	}
+	fmt.Fprintf(b, "070702%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", inode, e.kind|e.mode, 0, 0, links, 1,
+		len(e.Data), 0, 0, e.major, e.minor, len(e.Path)+1, sum)
 	b.WriteString(e.Path)
 	b.WriteByte(0)
 	pad(b)

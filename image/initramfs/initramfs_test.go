@@ -44,7 +44,9 @@ func TestAnArchiveWithUnclearPathsIsRefused(t *testing.T) {
 	}
 }
 
-func TestAForeignProgramListsTheArchive(t *testing.T) {
+// cpio runs the program of that name on an archive.
+func cpio(t *testing.T, archive []byte, args ...string) string {
+	t.Helper()
 	program, err := exec.LookPath("cpio")
 	if err != nil {
 		if os.Getenv("BEFFROI_REQUIRE_TOOLS") != "" {
@@ -52,15 +54,36 @@ func TestAForeignProgramListsTheArchive(t *testing.T) {
 		}
 		t.Skip("cpio is not installed")
 	}
-	cmd := exec.Command(program, "-tv", "--quiet")
-	cmd.Stdin = bytes.NewReader(skeleton(t))
+	cmd := exec.Command(program, append(args, "--quiet")...)
+	cmd.Stdin = bytes.NewReader(archive)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	return string(out)
+}
+
+// What is not compressed has nothing but these sums: a byte that flips is seen by them.
+func TestAForeignProgramFindsTheSumsRight(t *testing.T) {
+	archive, err := Pack([]Entry{File("usr.squashfs", bytes.Repeat([]byte("QEMU \xff"), 1000))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const fault = "checksum error"
+	if out := cpio(t, archive, "-i", "--only-verify-crc"); strings.Contains(out, fault) {
+		t.Errorf("an archive as it was packed: %s", out)
+	}
+	archive[bytes.Index(archive, []byte("QEMU"))+2000] ^= 0x10
+	if out := cpio(t, archive, "-i", "--only-verify-crc"); !strings.Contains(out, fault) {
+		t.Errorf("a flipped byte: %q", out)
+	}
+}
+
+func TestAForeignProgramListsTheArchive(t *testing.T) {
+	out := cpio(t, skeleton(t), "-tv")
 	for _, want := range []string{" init\n", " beffroi/bin/beffroi\n", " lib -> usr/lib\n", " beffroi/bin/sh -> gosh\n", " beffroi/bin/ls -> bb\n",
 		" etc/mke2fs.conf\n", "drwxrwxrwt", "crw------- ", " beffroi\n"} {
-		if !strings.Contains(string(out), want) {
+		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
 	}

@@ -253,17 +253,24 @@ func TestAFlippedByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := f.Section(".initrd")
-	// In the last archive of the chain, which holds our programs.
-	where := int64(s.Offset+s.Size) - 3<<20
-	put(t, file, at+where, []byte{b[where] ^ 0x10})
-	t.Run("nobody checks", func(t *testing.T) {
+	flip := func(where int64) { put(t, file, at+where, []byte{b[where] ^ 0x10}) }
+	heal := func(where int64) { put(t, file, at+where, []byte{b[where]}) }
+	nobodyChecks := func(t *testing.T, want string) {
 		m := alone(t, vmpair.Alone{Disk: file})
 		shows(t, m, "end Kernel panic")
-		if n := strings.Count(m.Said(), "EFI stub: Loaded initrd"); n != 1 {
-			t.Errorf("it started %d times", n)
+		if n := strings.Count(m.Said(), "EFI stub: Loaded initrd"); n != 1 || !strings.Contains(m.Said(), want) {
+			t.Errorf("it started %d times; want once, and the words %q", n, want)
 		}
 		t.Log(m.Line.Screen())
-	})
+	}
+	// QEMU's squashfs, which is not compressed once more.
+	userland := int64(bytes.Index(b, []byte("usr.squashfs\x00"))) + 8<<20
+	flip(userland)
+	t.Run("in QEMU, and nobody checks", func(t *testing.T) { nobodyChecks(t, "Initramfs unpacking failed: bad data checksum") })
+	heal(userland)
+	// In the last archive of the chain, which holds our programs.
+	flip(int64(s.Offset+s.Size) - 3<<20)
+	t.Run("in our programs, and nobody checks", func(t *testing.T) { nobodyChecks(t, "Initramfs unpacking failed") })
 	t.Run("Secure Boot", func(t *testing.T) {
 		m := alone(t, secure(t, file, ownKey(t)))
 		t.Log(shows(t, m, refusal...))
