@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"beffroi.dev/pkg/host/netcfg/serviceaddr"
 	"beffroi.dev/tools/filing"
 	"beffroi.dev/tools/histories/rig"
 )
@@ -87,6 +88,65 @@ func witnessAndFibres(t *testing.T, s *service) {
 	do(t, s.Pair, "heal", "fibre2")
 	do(t, s.Pair, "start", "witness")
 	s.whole(t)
+}
+
+// isolated cuts every cable of the node that serves, and leaves it running: twin and
+// witness go on, and it takes itself out of the way, unasked.
+func isolated(t *testing.T, s *service) {
+	node, before := s.whole(t)
+	links := []string{"fibre1", "fibre2", "lan-" + node}
+	begun := time.Now()
+	for _, l := range links {
+		do(t, s.Pair, "cut", l)
+	}
+	s.goOn(t, begun)
+	after := s.beyond(t, before.Count)
+	wait := filing.LongestGap(s.Taken(), begun)
+	sh := s.shell(t, node)
+	if _, code, err := sh.Run(within(t, seenBound), "test -e /sys/class/net/"+serviceaddr.LinkName); err != nil || code == 0 {
+		t.Errorf("%s still holds the service address (%v)", node, err)
+	}
+	if before.Node == node {
+		for limit := time.Now().Add(seenBound); len(pids(t, sh, "qemu-system-x86_64")) > 0; time.Sleep(time.Second) {
+			if time.Now().After(limit) {
+				t.Fatalf("the guest's QEMU on %s was not killed by the fence", node)
+			}
+		}
+	}
+	s.leave(t, sh)
+	for _, l := range links {
+		do(t, s.Pair, "heal", l)
+	}
+	s.whole(t)
+	t.Logf("%s alone without a cable: longest wait of a filing %.2f s; the guest, on %s, counted on to %d on %s", node, wait.Seconds(), before.Node, after.Count, after.Node)
+	s.readBack(t)
+}
+
+// allCut takes the witness and every path between the nodes: nobody may acknowledge
+// anything, and nothing is lost when they meet again.
+func allCut(t *testing.T, s *service) {
+	node, before := s.whole(t)
+	do(t, s.Pair, "kill", "witness")
+	links := []string{"fibre1", "fibre2", "lan-" + rig.Twin(node)}
+	for _, l := range links {
+		do(t, s.Pair, "cut", l)
+	}
+	cut := time.Now()
+	time.Sleep(20 * time.Second) // beyond every lease, and the guests' fence
+	if n := s.Since(cut); n > 0 {
+		t.Errorf("%d reports that were sent after the cut were acknowledged", n)
+	}
+	for _, l := range links {
+		do(t, s.Pair, "heal", l)
+	}
+	s.goOn(t, time.Now())
+	do(t, s.Pair, "start", "witness")
+	_, after := s.whole(t)
+	if after.Count <= before.Count {
+		t.Errorf("the guest is at %d; it had printed %d", after.Count, before.Count)
+	}
+	t.Logf("longest wait of a filing, of a pair that was torn apart for 20 s: %.2f s", filing.LongestGap(s.Taken(), cut).Seconds())
+	s.readBack(t)
 }
 
 func nodeThenWitness(t *testing.T, s *service) {

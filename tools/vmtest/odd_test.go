@@ -63,6 +63,7 @@ func wrongClock(t *testing.T, s *service) {
 	if i < 0 || !strings.Contains(table.Phases[i].Note, "2001-01-01") {
 		t.Errorf("the boot says nothing of the clock: %v", table.Phases)
 	}
+	t.Log(sees(t, s.french(t, node), "était fausse au démarrage"))
 	api, err := s.API(node)
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +71,9 @@ func wrongClock(t *testing.T, s *service) {
 	st, err := api.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if off := time.Since(st.Time).Abs(); off > 10*time.Second {
+		t.Errorf("the clock of %s is %v off", node, off)
 	}
 	t.Logf("%s, whose clock said 2001, is part of the pair; it says %v, the host %v; its boot: %s", node, st.Time.UTC().Format(time.DateTime), time.Now().UTC().Format(time.DateTime), table.Phases[i])
 }

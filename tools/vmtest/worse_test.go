@@ -109,3 +109,45 @@ func serviceFails(t *testing.T, s *service) {
 	s.whole(t)
 	s.readBack(t)
 }
+
+// servicePanics has a service end as a fault in it ends it: the console says what it said
+// last.
+func servicePanics(t *testing.T, s *service) {
+	node, before := s.whole(t)
+	sh := s.shell(t, node)
+	old := one(t, sh, 0, "beffroi", "console")
+	if _, err := sh.Must(within(t, seenBound), fmt.Sprintf("kill -6 %d", old)); err != nil { // Go's runtime says where it was
+		t.Fatal(err)
+	}
+	s.leave(t, sh)
+	line := s.french(t, node)
+	t.Logf("console of %s panicked:\n%s", node, sees(t, line, "console", "SIGABRT: abort"))
+	sees(t, line, "TOUT VA BIEN")
+	s.beyond(t, before.Count)
+	s.whole(t)
+}
+
+// stopped stops each process of a service as soon as it is there, for a while.
+const stopped = `n=0; while [ $n -lt 250 ]; do p=$(grep -l '[b]effroi.%s' /proc/[0-9]*/cmdline); p=${p#/proc/}; p=${p%%/cmdline}; [ -n "$p" ] && kill -19 $p; n=$((n+1)); sleep 0.1; done 2>/dev/null`
+
+// serviceHangs has a service stand still before it is ready, each time it is started: it
+// is killed in the end, the console says why, and all is well once it moves.
+func serviceHangs(t *testing.T, s *service) {
+	node, before := s.whole(t)
+	sh := s.shell(t, node)
+	begun := time.Now()
+	old := one(t, sh, 0, "beffroi", "console")
+	if _, err := sh.Must(within(t, seenBound), fmt.Sprintf("kill -9 %d", old)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := sh.Run(within(t, quietBound), fmt.Sprintf(stopped, "console")); err != nil {
+		t.Fatal(err)
+	}
+	s.leave(t, sh)
+	line := s.french(t, node)
+	t.Logf("console of %s never gets ready; after %.1f s:\n%s", node, time.Since(begun).Seconds(), sees(t, line, "console", "not ready"))
+	sees(t, line, "TOUT VA BIEN")
+	s.beyond(t, before.Count)
+	s.whole(t)
+	s.readBack(t)
+}

@@ -25,7 +25,7 @@ type voice struct {
 }
 
 // faults are how Go's runtime begins its last words.
-var faults = []string{"panic: ", "fatal error: ", "runtime: ", "SIGSEGV"}
+var faults = []string{"panic: ", "fatal error: ", "runtime: ", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGQUIT"}
 
 // Write never fails for its caller.
 func (v *voice) Write(p []byte) (int, error) {
