@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -59,6 +60,7 @@ func killServices(t *testing.T, s *service) {
 			t.Fatal(err)
 		}
 		fresh := one(t, sh, old, "beffroi", name)
+		hasOwnRights(t, sh, name, fresh)
 		back := time.Since(killed)
 		s.whole(t)
 		after := s.beyond(t, before.Count)
@@ -70,6 +72,29 @@ func killServices(t *testing.T, s *service) {
 	}
 	s.leave(t, sh)
 	s.readBack(t)
+}
+
+// capabilities that a service may have, as /proc tells them; the others have none.
+var capabilities = map[string]string{"vm": "00000000000000e1"} // chown, kill, setgid, setuid
+
+// hasOwnRights checks that a process has a user and a control group of its own, and can
+// gain no rights.
+func hasOwnRights(t *testing.T, sh *serial.Shell, service string, pid int) {
+	t.Helper()
+	out, err := sh.Must(within(t, seenBound), fmt.Sprintf("cat /proc/%d/status /proc/%d/cgroup", pid, pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := map[string]string{}
+	for line := range strings.Lines(out) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		has[key] = strings.Join(strings.Fields(value), " ")
+	}
+	caps := cmp.Or(capabilities[service], "0000000000000000")
+	uid, _, _ := strings.Cut(has["Uid"], " ")
+	if uid == "" || uid == "0" || has["CapEff"] != caps || has["NoNewPrivs"] != "1" || !strings.Contains(has["0"], service) {
+		t.Errorf("%s (%d) runs as user %s with capabilities %s, no new rights %q, in %s", service, pid, uid, has["CapEff"], has["NoNewPrivs"], has["0"])
+	}
 }
 
 // killInit kills init: process 1 starts it again, and the guest lives on.
