@@ -9,6 +9,7 @@ import (
 
 	"beffroi.dev/appliance/status"
 	"beffroi.dev/pkg/host/netcfg"
+	"beffroi.dev/pkg/host/netcfg/firewall"
 	"beffroi.dev/pkg/host/netcfg/probe"
 	"beffroi.dev/pkg/task"
 )
@@ -46,14 +47,15 @@ func (s *system) watchCables(ctx context.Context, seen *sighting) error {
 	if err != nil {
 		return fmt.Errorf("probe cables: %w", err)
 	}
-	roles, _ := netcfg.Assign(cards, cfg) // Apply has told what is wrong with them
+	roles, faults := netcfg.Assign(cards, cfg)
 	w, err := probe.New(probe.Config{Pair: s.node.Pair[:], Node: uint64(s.node.Self), Ports: ports(cards, roles, cfg)}, s.log.With("room", "cables"))
 	if err != nil {
 		return err
 	}
 	tasks := task.New(ctx)
 	tasks.Go("cable probe", w.Run)
-	s.tellCables(ctx, w, seen)
+	seen.cardless = len(faults)
+	s.tellCables(ctx, w, seen, cfg, faults)
 	return tasks.Stop(stopBound)
 }
 
@@ -75,11 +77,14 @@ func ports(cards []netcfg.Card, roles netcfg.Roles, cfg netcfg.Config) []probe.P
 	return all
 }
 
-// tellCables writes down what was found, when it changes, until a fibre got another card
-// or ctx ends.
-func (s *system) tellCables(ctx context.Context, w *probe.Watcher, seen *sighting) {
+// tellCables writes down what was found, when it changes, until a fibre got another card,
+// a card has appeared, or ctx ends. The faults are of roles that have no card.
+func (s *system) tellCables(ctx context.Context, w *probe.Watcher, seen *sighting, cfg netcfg.Config, faults []netcfg.Fault) {
 	var told []status.Cable
 	for wait(ctx, cablesEvery); ctx.Err() == nil; wait(ctx, cablesEvery) {
+		if cards, err := netcfg.Cards(false); err == nil && seen.appeared(cards, cfg) && s.useCards(ctx) {
+			return
+		}
 		reports, err := w.Report()
 		if err != nil {
 			s.log.Warn("what is plugged where is not known", "cause", err)
@@ -88,7 +93,7 @@ func (s *system) tellCables(ctx context.Context, w *probe.Watcher, seen *sightin
 		if found := probe.Found(uint64(s.node.Self), reports); seen.sure(time.Now(), found) && s.follow(ctx, found, seen.from) {
 			return
 		}
-		list := cables(reports, seen.from)
+		list := append(cables(reports, seen.from), cardless(faults)...)
 		if reflect.DeepEqual(list, told) {
 			continue
 		}
@@ -133,4 +138,34 @@ func cables(reports []probe.Report, from map[string]string) []status.Cable {
 		all = append(all, c)
 	}
 	return all
+}
+
+// cardless words the roles that have no card.
+func cardless(faults []netcfg.Fault) (all []status.Cable) {
+	for _, f := range faults {
+		all = append(all, status.Cable{Role: f.Role, Faults: []status.Flaw{{Code: string(probe.NoCard), Text: f.Error()}}})
+	}
+	return all
+}
+
+// useCards brings the network up on the cards that are there now, and reports whether
+// that succeeded.
+func (s *system) useCards(ctx context.Context) bool {
+	err := s.lan.aside(func() error {
+		cfg, err := LoadNetwork(s.dir)
+		if err != nil {
+			return err
+		}
+		if err := firewall.Install(s.walls(cfg)); err != nil {
+			return err
+		}
+		_, err = s.net.Apply(ctx, cfg)
+		return err
+	})
+	if err != nil {
+		s.log.Warn("a card has appeared, and is not used yet; trying again", "cause", err)
+		return false
+	}
+	s.log.Info("a card has appeared; the network is brought up on it")
+	return true
 }

@@ -57,3 +57,18 @@ func faultOf(err error) Fault {
 	}
 	return ""
 }
+
+// rolesOf names the roles of the network that an error says have no card.
+func rolesOf(err error) (all []string) {
+	switch e := err.(type) { // the tree itself: As finds one only
+	case netcfg.Fault:
+		return []string{e.Role}
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			all = append(all, rolesOf(part)...)
+		}
+	case interface{ Unwrap() error }:
+		return rolesOf(e.Unwrap())
+	}
+	return all
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"beffroi.dev/appliance/control"
@@ -29,6 +28,18 @@ type sighting struct {
 	since, last time.Time
 	rest        time.Time         // no attempt before
 	from        map[string]string // by fibre that was followed: the card in which it was first looked for
+	cardless    int               // how many roles had no card
+}
+
+// appeared reports whether roles have their cards that had none: a card that is slow, or
+// that was gone for a while. It does so at every look until what is seen begins anew.
+func (s *sighting) appeared(cards []netcfg.Card, cfg netcfg.Config) bool {
+	_, faults := netcfg.Assign(cards, cfg)
+	if len(faults) < s.cardless {
+		return true
+	}
+	s.cardless = len(faults)
+	return false
 }
 
 // sure takes what is found now, and reports whether it is time to follow.
@@ -111,9 +122,27 @@ func (s *system) follow(ctx context.Context, found, from map[string]string) bool
 	return true
 }
 
+// worse is the error of another use of the cards by which more roles have none. One that
+// had none before may change places with another.
+func worse(before, after []netcfg.Fault) error {
+	if len(after) <= len(before) {
+		return nil
+	}
+	var faults []error
+	for _, f := range after {
+		faults = append(faults, f)
+	}
+	return errors.Join(faults...)
+}
+
 // replug saves and applies another use of the cards; the lan is not touched. What the
 // kernel refuses is undone.
 func (s *system) replug(ctx context.Context, before, after netcfg.Config) error {
+	cards, err := netcfg.Cards(false)
+	if err != nil {
+		return err
+	}
+	_, lacking := netcfg.Assign(cards, before)
 	use := func(cfg netcfg.Config) error {
 		if err := s.saveLan(cfg); err != nil {
 			return err
@@ -122,15 +151,9 @@ func (s *system) replug(ctx context.Context, before, after netcfg.Config) error 
 			return err
 		}
 		st, err := s.net.Apply(ctx, cfg)
-		for _, f := range st.Faults {
-			if slices.ContainsFunc(cfg.Fibres, func(g netcfg.Fibre) bool { return g.Name == f.Role && g.Port != "" }) {
-				err = errors.Join(err, f)
-			}
-		}
-		return err
+		return errors.Join(err, worse(lacking, st.Faults))
 	}
-	err := use(after)
-	if err != nil {
+	if err = use(after); err != nil {
 		err = errors.Join(err, use(before))
 	}
 	return err

@@ -61,12 +61,9 @@ func (s *system) network(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var faults []error
-	for _, f := range st.Faults {
-		faults = append(faults, f)
-	}
-	if len(faults) > 0 {
-		return "", errors.Join(faults...)
+	note, err := usable(st)
+	if err != nil {
+		return "", err
 	}
 	if cfg.Lan.Mode == netcfg.ModeDHCP {
 		if err := s.lease(cfg); err != nil {
@@ -74,11 +71,27 @@ func (s *system) network(ctx context.Context) (string, error) {
 		}
 	}
 	s.probeCables()
+	return note, nil
+}
+
+// usable says which roles have their cards, and which have none and why. A network that
+// lacks its card is no reason to go without the others: the alarm is that of a cable (see
+// cables), and a card that appears later is used then. Only a node without any card of a
+// role cannot go on.
+func usable(st netcfg.Status) (note string, err error) {
 	var notes []string
+	var faults []error
 	for role, card := range st.Roles {
 		notes = append(notes, fmt.Sprintf("%s %s", role, card.Name))
 	}
 	slices.Sort(notes)
+	for _, f := range st.Faults {
+		faults = append(faults, f)
+		notes = append(notes, "without a card: "+f.Error())
+	}
+	if len(st.Roles) == 0 {
+		return "", errors.Join(faults...)
+	}
 	return strings.Join(notes, ", "), nil
 }
 

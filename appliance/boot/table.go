@@ -47,6 +47,8 @@ type Line struct {
 	Note    string  `json:"note,omitempty"`
 	Error   string  `json:"error,omitempty"`
 	Fault   Fault   `json:"fault,omitempty"` // what the error is, if it has a name
+	// Roles are those of the network that the error is about.
+	Roles []string `json:"roles,omitempty"`
 }
 
 // Table is the state of a boot, as run/boot.json holds it.
@@ -145,7 +147,7 @@ func (s *Sequence) once(ctx context.Context, i int) error {
 	note, err := p.Run(ctx)
 	l := Line{Name: p.Name, State: Done, Seconds: time.Since(begun).Seconds(), Note: note}
 	if err != nil {
-		l.Error, l.Fault = err.Error(), faultOf(err)
+		l.Error, l.Fault, l.Roles = err.Error(), faultOf(err), rolesOf(err)
 		if l.State = Failed; !p.Must {
 			l.State = Skipped
 		}

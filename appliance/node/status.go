@@ -210,8 +210,8 @@ func cableProblems(n *status.Node, add func(level, code, object string)) {
 			case (f.Code == "no-carrier" || f.Code == "no-peer") && !twin:
 				continue
 			}
-			object := c.Card
-			if c.Role != "" {
+			object := cmp.Or(c.Role, c.Card)
+			if c.Role != "" && c.Card != "" { // a role may lack its card
 				object = c.Role + " (" + c.Card + ")"
 			}
 			add(level, "cable-"+f.Code, object)

@@ -77,6 +77,7 @@ func TestEachProblemHasItsCodeAndTheWorstComesFirst(t *testing.T) {
 		{"a fibre is dark because the twin is off", func(w *whole) {
 			w.cables, w.paths[0].Up, w.paths[1].Up = cable("no-carrier"), false, false
 		}, "twin-silent:b"},
+		{"a fibre has no card", func(w *whole) { w.cables = cable("no-card"); w.cables[1].Card = "" }, "cable-no-card:fibre1"},
 		{"a fibre is in the town's switch", func(w *whole) { w.cables = cable("on-lan") }, "cable-on-lan:fibre1 (eth1)"},
 		{"our clock is wrong", func(w *whole) { w.verdict = timekeeper.Verdict{Wrong: true, By: time.Hour} }, "clock-wrong:a"},
 		{"clocks differ", func(w *whole) { w.verdict = timekeeper.Verdict{Differ: true} }, "clocks-differ:"},

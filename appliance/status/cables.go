@@ -2,8 +2,8 @@ package status
 
 // Cable is a port of a node and what is at the other end, as its init sees it.
 type Cable struct {
-	Role    string `json:"role"` // lan, fibre1, fibre2; empty: a card without a role
-	Card    string `json:"card"`
+	Role    string `json:"role"`           // lan, fibre1, fibre2; empty: a card without a role
+	Card    string `json:"card"`           // empty: the role has none
 	From    string `json:"from,omitempty"` // of a fibre that init found: the card in which it was not
 	Carrier bool   `json:"carrier"`
 	Speed   int    `json:"speed_mbit,omitempty"`
