@@ -55,7 +55,7 @@ func why(s *Snapshot) advice {
 	}
 	for _, p := range s.Boot.Phases {
 		if p.State == "failed" {
-			return advice{urgent, "what.boot", doAbout(p, "do.boot"), []any{p.Name, p.Error, p.Fault}}
+			return advice{urgent, "what.boot", doAbout(p, "do.boot"), []any{p}}
 		}
 	}
 	// The two that may be why the node service is silent come before that.
@@ -94,7 +94,7 @@ func why(s *Snapshot) advice {
 	}
 	for _, p := range s.Boot.Phases {
 		if p.State == "skipped" {
-			return advice{warning, "what.skipped", doAbout(p, "do.skipped"), []any{p.Name, p.Error, p.Fault}}
+			return advice{warning, "what.skipped", doAbout(p, "do.skipped"), []any{p}}
 		}
 	}
 	if len(s.Pair.Alarms) > 0 {

@@ -159,9 +159,22 @@ func (m *Model) failure(p Phase) (rows []line) {
 		add(screen.Bad, p.Error, bodyRows)
 		return rows
 	}
-	add(screen.Bad, m.t("fault."+p.Fault)+" "+m.t("do.fault."+p.Fault), bodyRows)
+	add(screen.Bad, m.faultOf(p)+" "+m.t("do.fault."+p.Fault), bodyRows)
 	add(screen.Dim, m.t("boot.detail", p.Error), maxDetail)
 	return rows
+}
+
+// faultOf words what a phase failed on; of the network with the ports that it is about.
+func (m *Model) faultOf(p Phase) string {
+	text := known(m.Lang, "fault.", p.Fault)
+	if len(p.Roles) == 0 {
+		return text
+	}
+	var ports []string
+	for _, r := range p.Roles[:min(len(p.Roles), maxPorts)] {
+		ports = append(ports, known(m.Lang, "port.", clip(r, 16)))
+	}
+	return m.t("card.at", strings.TrimSuffix(text, "."), strings.Join(ports, ", ")+".")
 }
 
 func rule() line { return line{{margin, screen.Dim, strings.Repeat("─", textWidth)}} }

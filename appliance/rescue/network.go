@@ -33,6 +33,9 @@ func (networkView) draw(m *Model) content {
 	for i, k := range m.snap.Net.Cards {
 		text, style := m.t("card.at", known(m.Lang, "port.", clip(k.Role, 16)), clip(k.Name, 15)), screen.Plain
 		text = join(text, yes(k.Twin && k.Role != "lan", m.t("up"), ""))
+		if k.Name == "" {
+			text, style = m.t("card.at", known(m.Lang, "port.", clip(k.Role, 16)), m.t("card.none")), screen.Bad
+		}
 		if k.From != "" {
 			text, style = join(text, m.t("card.from", clip(k.From, 15))), screen.Bold
 		}

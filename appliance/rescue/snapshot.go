@@ -121,7 +121,8 @@ type Phase struct {
 	State   string // waiting, running, done, failed (tried again), skipped (went on without)
 	Seconds float64
 	Error   string
-	Fault   string // what the error is, if it has a name: see boot.Fault
+	Fault   string   // what the error is, if it has a name: see boot.Fault
+	Roles   []string // of the network that the error is about
 }
 
 // Net is what the ports and addresses are.
@@ -137,7 +138,7 @@ type Net struct {
 // Card is the one of a role.
 type Card struct {
 	Role string // lan, fibre1, fibre2
-	Name string
+	Name string // empty: it has none
 	From string // the card in which a fibre that was found had been looked for
 	Twin bool   // the other node is heard on it
 }

@@ -213,7 +213,7 @@ func (s *System) net(paired bool) (n Net) {
 		return n
 	}
 	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 || strings.HasPrefix(i.Name, "tap") {
+		if i.Flags&net.FlagLoopback != 0 {
 			continue
 		}
 		p := Port{Name: role(i.Name), Up: i.Flags&net.FlagRunning != 0}

@@ -3,6 +3,7 @@ package rescue
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -24,6 +25,18 @@ func TestTheWatchdogIsTheOneThatInitArmed(t *testing.T) {
 		}
 		if got := watchdogOf((&System{BootFile: file}).boot()); got != tt.want {
 			t.Errorf("%s: %+v; want %+v", name, got, tt.want)
+		}
+	}
+}
+
+func TestANetworkWithoutACardIsListed(t *testing.T) {
+	for l, want := range []string{"Fibre 2\u00a0: pas de carte", "Fibre 2: no card"} {
+		s := healthy()
+		s.Net.Cards[2] = Card{Role: "fibre2"}
+		m := model(Lang(l), s)
+		press(m, "m\r")
+		if got := m.View().Text(); !strings.Contains(got, want) {
+			t.Errorf("the network's screen lacks %q:\n%s", want, got)
 		}
 	}
 }

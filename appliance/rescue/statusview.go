@@ -37,11 +37,12 @@ func (m *Model) situation() []line {
 	case "what.trial":
 		a.args = []any{m.trialCause(fmt.Sprint(a.args[0]), fmt.Sprint(a.args[1]))}
 	case "what.boot", "what.skipped":
-		why := clip(fmt.Sprint(a.args[1]), 90)
-		if fault := fmt.Sprint(a.args[2]); fault != "" {
-			why = known(m.Lang, "fault.", fault)
+		p, _ := a.args[0].(Phase)
+		why := clip(p.Error, 90)
+		if p.Fault != "" {
+			why = m.faultOf(p)
 		}
-		a.args = []any{known(m.Lang, "phase.", clip(fmt.Sprint(a.args[0]), 30)), why}
+		a.args = []any{known(m.Lang, "phase.", clip(p.Name, 30)), why}
 	default:
 		for i := range a.args {
 			if text, ok := a.args[i].(string); ok {

@@ -153,6 +153,15 @@ var states = map[string]func(*Snapshot){
 		s.Boot.Trial = &Trial{State: "on-trial", Cause: "phase-fails", Detail: "disk", Back: true}
 		s.Pair, s.Pairing = Pair{}, Pairing{}
 	},
+	"no-card": func(s *Snapshot) {
+		alarm(s, "cable-no-card", "fibre2")
+	},
+	"boot-no-card": func(s *Snapshot) {
+		s.Boot = booted("waiting")
+		s.Boot.Phases[9].State, s.Boot.Phases[9].Error = "failed", "lan: there is no card #0; this machine has no card: is its driver missing?"
+		s.Boot.Phases[9].Fault, s.Boot.Phases[9].Roles = "no-port", []string{"lan", "fibre1", "fibre2"}
+		s.Pair, s.Pairing = Pair{}, Pairing{}
+	},
 	"soft-watchdog": func(s *Snapshot) {
 		s.Boot.Phases[2].State, s.Boot.Phases[2].Error, s.Boot.Phases[2].Fault = "skipped", "no hardware watchdog", "watchdog-software"
 		s.Watchdog.Driver = "Software Watchdog"

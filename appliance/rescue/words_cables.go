@@ -18,6 +18,7 @@ var cableAdvices = map[string][2]string{
 	"do.cable-wrong-port":   {"Rebranchez-la sur le port de la fibre de ce nœud. Sinon, ce nœud la suit dans la minute.", "Plug it into the port of that fibre on this node. Otherwise this node follows it within a minute."},
 	"row.cards":             {"Cartes", "Cards"},
 	"card.at":               {"%s\u00a0: %s", "%s: %s"},
+	"card.none":             {"pas de carte", "no card"},
 	"card.from":             {"trouvée là, pas sur %s", "found there, not in %s"},
 	"what.cable-far-port":   {"À l'autre bout, le câble de %s est sur une carte sans rôle.", "At the other end the cable of %s is in a card without a role."},
 	"do.cable-far-port":     {"Sur l'autre nœud, rebranchez ce câble sur le port de la fibre ; sinon il le suit dans la minute.", "On the other node, plug this cable into the port of the fibre; otherwise it follows it within a minute."},
