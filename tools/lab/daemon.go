@@ -18,11 +18,11 @@ import (
 
 // ask is one verb on its way to the daemon.
 type ask struct {
-	Verb  string        `json:"verb"` // kill, start, pause, resume, blank, cut, heal, shape, plug, lan, links, down
-	Node  string        `json:"node,omitempty"`
-	Link  string        `json:"link,omitempty"`
-	Into  string        `json:"into,omitempty"`  // plug: the segment
-	Clock string        `json:"clock,omitempty"` // start: what the machine's clock says
+	Verb string `json:"verb"` // kill, start, pause, resume, blank, cut, heal, shape, plug, lan, links, down
+	Node string `json:"node,omitempty"`
+	Link string `json:"link,omitempty"`
+	Into string `json:"into,omitempty"` // plug: the segment
+	Oddity
 	Image string        `json:"image,omitempty"` // blank: what is written to the new disk
 	From  string        `json:"from,omitempty"`
 	Delay time.Duration `json:"delay,omitempty"`
@@ -85,7 +85,7 @@ func runDaemon(dir, binary string) error {
 		}
 	}
 	for _, m := range lab.Nodes {
-		if err := start(m, binary, ""); err != nil {
+		if err := start(m, binary, Oddity{}); err != nil {
 			return err
 		}
 	}
@@ -170,7 +170,7 @@ func (d *daemon) power(a ask) error {
 		return kill(m)
 	case "start":
 		d.silence(m.Name, true)
-		return start(m, d.binary, a.Clock)
+		return start(m, d.binary, a.Oddity)
 	case "pause":
 		return pause(m)
 	default:

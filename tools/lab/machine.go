@@ -21,14 +21,29 @@ import (
 // machine.
 const marker = "BEFFROI_LAB_NODE"
 
-// start powers a machine on: the parent of its services. Only a virtual machine has a
-// clock of its own that could be wrong.
-func start(m Machine, binary, clock string) error {
-	if m.Mode == "vm" {
-		return startVM(m, clock)
+// Oddity is how a virtual machine differs, this time, from what it should be.
+type Oddity struct {
+	Clock   string `json:"clock,omitempty"`   // what its own clock says; empty: the host's
+	Without string `json:"without,omitempty"` // the cable whose card is dead
+}
+
+func (o Oddity) check(m Machine) error {
+	switch {
+	case m.Mode != "vm" && o != Oddity{}:
+		return fmt.Errorf("node %s is a process: it has the host's clock, and no cards", m.Name)
+	case o.Without != "" && !slices.Contains(segments, o.Without):
+		return fmt.Errorf("without %q: a node has the cards of %s", o.Without, strings.Join(segments, ", "))
 	}
-	if clock != "" {
-		return fmt.Errorf("node %s is a process: it has the host's clock", m.Name)
+	return nil
+}
+
+// start powers a machine on: the parent of its services.
+func start(m Machine, binary string, o Oddity) error {
+	if err := o.check(m); err != nil {
+		return err
+	}
+	if m.Mode == "vm" {
+		return startVM(m, o)
 	}
 	if len(processes(m)) > 0 {
 		return fmt.Errorf("node %s runs already", m.Name)

@@ -72,6 +72,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	delay := fs.Duration("delay", 0, "shape: added to everything")
 	loss := fs.Float64("loss", 0, "shape: share of packets lost")
 	clock := fs.String("clock", "", "start, vm mode: what the machine's own clock says, such as 2001-01-01")
+	without := fs.String("without", "", "start, vm mode: the cable whose card is dead; fibre2 is the last card: without another one those behind it move up")
 	words, err := parse(fs, args[1:])
 	if err != nil {
 		return err
@@ -96,7 +97,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return perform(ctx, lab, ask{Verb: verb, From: *from, Delay: *delay, Loss: *loss, Clock: *clock, Image: *image}, words, *asJSON, out)
+	return perform(ctx, lab, ask{Verb: verb, From: *from, Delay: *delay, Loss: *loss, Oddity: Oddity{*clock, *without}, Image: *image}, words, *asJSON, out)
 }
 
 // perform does a verb of a lab that is there.

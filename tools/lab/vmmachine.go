@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -32,7 +33,7 @@ const vmMemory = 2048
 
 // startVM powers a node of vm mode on: its disk, which is a process that forgets
 // what was not flushed when it is killed, and QEMU.
-func startVM(m Machine, clock string) error {
+func startVM(m Machine, o Oddity) error {
 	if power(m) != "off" {
 		return fmt.Errorf("node %s runs already", m.Name)
 	}
@@ -52,7 +53,7 @@ func startVM(m Machine, clock string) error {
 	if err := waitSocket(sock); err != nil {
 		return fmt.Errorf("disk of node %s: %w", m.Name, err)
 	}
-	return launch(m, exec.Command("qemu-system-x86_64", vmArgs(m, accelerator(), clock)...), "qemu.log")
+	return launch(m, exec.Command("qemu-system-x86_64", vmArgs(m, accelerator(), o)...), "qemu.log")
 }
 
 // launch starts a process of a machine.
@@ -79,11 +80,8 @@ func accelerator() string {
 
 // vmArgs is the command line of a node's QEMU: a server with a disk, three network
 // cards, a serial line, a screen and a watchdog. Its clock begins at a time, or is
-// the host's.
-func vmArgs(m Machine, acc, clock string) []string {
-	if clock == "" {
-		clock = "utc"
-	}
+// the host's; a card that is dead is not there.
+func vmArgs(m Machine, acc string, o Oddity) []string {
 	in := func(name string) string { return filepath.Join(m.Dir, name) }
 	machine, cpu := "q35", "max"
 	if acc == "kvm" {
@@ -95,11 +93,14 @@ func vmArgs(m Machine, acc, clock string) []string {
 		"-drive", "if=pflash,unit=1,format=raw,file=" + in("vars.fd"),
 		"-blockdev", "driver=nbd,node-name=disk,server.type=unix,server.path=" + in("disk.sock") + ",export=disk,cache.direct=on",
 		"-device", "virtio-blk-pci,drive=disk,bootindex=0",
-		"-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset", "-rtc", "base=" + clock,
+		"-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset", "-rtc", "base=" + cmp.Or(o.Clock, "utc"),
 		"-chardev", "socket,id=serial,server=on,wait=off,path=" + m.Serial + ",logfile=" + in("serial.log") + ",logappend=on", "-serial", "chardev:serial",
 		"-qmp", "unix:" + m.QMP + ",server=on,wait=off", "-vga", "std", "-display", "none",
 	}
 	for i, segment := range segments {
+		if segment == o.Without {
+			continue
+		}
 		args = append(args, "-netdev", fmt.Sprintf("stream,id=%s,server=off,addr.type=unix,addr.path=%s", segment, in(segment+".sock")),
 			"-device", fmt.Sprintf("virtio-net-pci,netdev=%s,mac=%s,host_mtu=%d,romfile=", segment, cardMAC(m.Name, i), segmentMTU[segment]))
 	}

@@ -52,6 +52,7 @@ func TestThePairInService(t *testing.T) {
 		{"the verbs of the lab", labVerbs},
 		{"cables in wrong ports", wrongCables},
 		{"a clock whose battery is dead", wrongClock},
+		{"the card of a fibre is dead", missingCard},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, s) }) {
 			t.Logf("state of the lab after %q: %+v", part.name, status(t, s.Pair))
