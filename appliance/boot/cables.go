@@ -159,6 +159,7 @@ func (s *system) useCards(ctx context.Context) bool {
 		if err := firewall.Install(s.walls(cfg)); err != nil {
 			return err
 		}
+		defer s.reroute()
 		_, err = s.net.Apply(ctx, cfg)
 		return err
 	})

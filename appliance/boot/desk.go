@@ -193,6 +193,7 @@ func (s *system) applyNetwork(ctx context.Context, cfg netcfg.Config) error {
 		return err
 	}
 	s.endLease() // it asks anew, on the link that the lan has now
+	defer s.reroute()
 	if _, err := s.net.Apply(ctx, cfg); err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ func (s *system) lease(cfg netcfg.Config) error {
 		if err := errors.Join(s.net.SetLease(ctx, l), holdLease(leaseFile, l)); err != nil {
 			s.log.Error("the address that DHCP gave cannot be used", "cause", err)
 		}
+		s.reroute()
 	}}, s.log)
 	if err != nil {
 		return err

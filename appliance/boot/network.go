@@ -74,6 +74,15 @@ func (s *system) network(ctx context.Context) (string, error) {
 	return note, nil
 }
 
+// reroute has answers of the service address leave by the lan's gateway of now.
+func (s *system) reroute() {
+	if h := s.holder.Load(); h != nil {
+		if err := h.Refresh(); err != nil {
+			s.log.Error("answers to citizens of other networks may leave by the wrong gateway", "cause", err)
+		}
+	}
+}
+
 // usable says which roles have their cards, and which have none and why. A network that
 // lacks its card is no reason to go without the others: the alarm is that of a cable (see
 // cables), and a card that appears later is used then. Only a node without any card of a

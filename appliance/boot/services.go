@@ -131,6 +131,7 @@ func (s *system) address(tasks *task.Group) (drop func(pid int) error, err error
 		s.log.Warn("no service address", "cause", err)
 		return func(int) error { return serviceaddr.Stale() }, nil
 	}
+	s.holder.Store(holder)
 	l, err := listen(rights.Address(s.dir))
 	if err != nil {
 		return nil, fmt.Errorf("service address: %w", err)

@@ -24,6 +24,7 @@ import (
 	"beffroi.dev/board/catalog"
 	"beffroi.dev/pkg/host/layout"
 	"beffroi.dev/pkg/host/netcfg"
+	"beffroi.dev/pkg/host/netcfg/serviceaddr"
 	"beffroi.dev/pkg/host/pstore"
 	"beffroi.dev/pkg/host/rootfs"
 	"beffroi.dev/pkg/host/watchdog"
@@ -73,9 +74,10 @@ type system struct {
 	seeking sync.Mutex                     // held while looking begins or ends
 	looking atomic.Bool                    // for a machine that takes the twin's place
 	lan     lanTrial
-	leasing sync.Mutex // guards unlease
-	probing bool       // somebody looks at the cables
-	unlease func()     // ends the client that keeps the lease; nil: there is none
+	holder  atomic.Pointer[serviceaddr.Holder] // of the service address; nil: this node has none yet
+	leasing sync.Mutex                         // guards unlease
+	probing bool                               // somebody looks at the cables
+	unlease func()                             // ends the client that keeps the lease; nil: there is none
 }
 
 func newSystem(dir config.Dir, release Release, out io.Writer, log *slog.Logger, tasks *task.Group) *system {

@@ -7,8 +7,8 @@
 //
 // Answers leave through that link too, with that MAC: a routing rule sends what
 // comes from the address to a table of its own (191), which has the lan's network
-// and a copy of its default routes. Hold again after the lan's routes have changed
-// and the copy is renewed.
+// and a copy of its default routes. Refresh, after the lan's routes have changed,
+// renews the copy.
 //
 // Hold and Drop may be called in any state and as often as one likes; Drop returns
 // when the kernel no longer answers for the address. Stale does the same for what

@@ -152,6 +152,20 @@ func frames(s netcfg.Service, mac net.HardwareAddr) [][]byte {
 	return out
 }
 
+// Refresh has answers leave by the gateway that the lan has now. When the address is not
+// held there is nothing to do.
+func (h *Holder) Refresh() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.held {
+		return nil
+	}
+	if err := refresh(h.cfg); err != nil {
+		return fmt.Errorf("gateway of the service address: %w", err)
+	}
+	return nil
+}
+
 // hush ends the announcements.
 func (h *Holder) hush() error {
 	if h.voice == nil {

@@ -213,20 +213,49 @@ func TestNothingIsLeftOfAFailedHold(t *testing.T) {
 
 func TestTheDefaultRouteIsTheLansOwn(t *testing.T) {
 	a, _, _ := network(t)
+	lan := netcfg.Lan{Port: "eth0", Mode: "static", IPv6: "off", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")}}
+	e := netcfg.New(slog.New(slog.DiscardHandler), netcfg.Options{Virtual: true})
 	a.Do(t, func() error {
+		if err := errors.Join(a.holder.Refresh(), clean()); err != nil { // nothing is held, and nothing is made
+			return err
+		}
 		if err := a.holder.Hold(t.Context()); err != nil {
 			return err
 		}
-		routes, err := netlink.RouteGetWithOptions(net.ParseIP("198.51.100.1"), &netlink.RouteGetOptions{SrcAddr: net.ParseIP("192.0.2.100")})
-		if err != nil || len(routes) == 0 {
-			return fmt.Errorf("route from the service address: %w", err)
+		for _, tc := range []struct{ gateway, leaves string }{ // the lan's; the service address's
+			{"192.0.2.50", "192.0.2.50"}, {"192.0.2.51", "192.0.2.51"}, {"", "192.0.2.51"}, {"192.0.2.52", "192.0.2.52"},
+		} {
+			lan.Gateway4, _ = netip.ParseAddr(tc.gateway)
+			if _, err := e.Apply(t.Context(), netcfg.Config{Lan: lan}); err != nil {
+				return err
+			}
+			if err := errors.Join(a.holder.Refresh(), leaves(t, tc.leaves)); err != nil {
+				return err
+			}
 		}
-		l, err := netlink.LinkByIndex(routes[0].LinkIndex)
-		if err == nil && (l.Attrs().Name != serviceaddr.LinkName || !routes[0].Gw.Equal(net.ParseIP("192.0.2.50"))) {
-			t.Errorf("leaves through %s via %v; want %s via the lan's gateway", l.Attrs().Name, routes[0].Gw, serviceaddr.LinkName)
-		}
-		return err
+		return nil
 	})
+}
+
+func TestWhatAFenceTookDoesNotComeBack(t *testing.T) {
+	a, _, _ := network(t)
+	a.Do(t, func() error {
+		return errors.Join(a.holder.Hold(t.Context()), serviceaddr.Stale(), a.holder.Refresh(), clean())
+	})
+}
+
+// leaves checks by which gateway answers of the service address leave for other networks.
+func leaves(t *testing.T, gateway string) error {
+	t.Helper()
+	routes, err := netlink.RouteGetWithOptions(net.ParseIP("198.51.100.1"), &netlink.RouteGetOptions{SrcAddr: net.ParseIP("192.0.2.100")})
+	if err != nil || len(routes) == 0 {
+		return fmt.Errorf("route from the service address: %w", err)
+	}
+	l, err := netlink.LinkByIndex(routes[0].LinkIndex)
+	if err == nil && (l.Attrs().Name != serviceaddr.LinkName || !routes[0].Gw.Equal(net.ParseIP(gateway))) {
+		t.Errorf("leaves through %s via %v; want %s via %s", l.Attrs().Name, routes[0].Gw, serviceaddr.LinkName, gateway)
+	}
+	return err
 }
 
 // clean reports what is left of a service address.

@@ -152,14 +152,25 @@ next:
 // routes leads what comes from the address through the link: to the network
 // itself, and to the lan's gateways.
 func routes(k *netlink.Handle, lan, l netlink.Link, p netip.Prefix) error {
-	family := netlink.FAMILY_V4
-	if p.Addr().Is6() {
-		family = netlink.FAMILY_V6
-	}
+	family := familyOf(p)
 	direct := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipnet(p.Masked()), Table: table, Scope: netlink.SCOPE_LINK}
 	if err := k.RouteReplace(direct); err != nil {
 		return fmt.Errorf("route to %v: %w", p.Masked(), err)
 	}
+	if err := gateway(k, lan, l, family); err != nil {
+		return err
+	}
+	rule := netlink.NewRule()
+	rule.Family, rule.Table, rule.Priority, rule.Src = family, table, priority, ipnet(netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
+	if err := k.RuleAdd(rule); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("rule from %v: %w", p.Addr(), err)
+	}
+	return nil
+}
+
+// gateway copies the lan's default route. While the lan has none, as when its DHCP server
+// is silent, the one that is there stays: answers leave by it as before.
+func gateway(k *netlink.Handle, lan, l netlink.Link, family int) error {
 	main, err := k.RouteListFiltered(family, &netlink.Route{LinkIndex: lan.Attrs().Index, Table: unix.RT_TABLE_MAIN},
 		netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
 	if err != nil {
@@ -175,12 +186,40 @@ func routes(k *netlink.Handle, lan, l netlink.Link, p netip.Prefix) error {
 		}
 		break // the first is the one in use
 	}
-	rule := netlink.NewRule()
-	rule.Family, rule.Table, rule.Priority, rule.Src = family, table, priority, ipnet(netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
-	if err := k.RuleAdd(rule); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("rule from %v: %w", p.Addr(), err)
-	}
 	return nil
+}
+
+// refresh copies the lan's default routes anew. It makes nothing else: when a fence has
+// taken the link meanwhile, nothing comes back.
+func refresh(cfg Config) error {
+	k, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("netlink: %w", err)
+	}
+	defer k.Close()
+	lan, err := k.LinkByName(cfg.Lan)
+	if err != nil {
+		return fmt.Errorf("lan link %s: %w", cfg.Lan, err)
+	}
+	l, err := k.LinkByName(LinkName)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find %s: %w", LinkName, err)
+	}
+	var faults []error
+	for _, p := range prefixes(cfg.Service) {
+		faults = append(faults, gateway(k, lan, l, familyOf(p)))
+	}
+	return errors.Join(faults...)
+}
+
+func familyOf(p netip.Prefix) int {
+	if p.Addr().Is6() {
+		return netlink.FAMILY_V6
+	}
+	return netlink.FAMILY_V4
 }
 
 // Stale removes the service address, whoever left it here: at start, and when a
