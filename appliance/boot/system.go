@@ -82,7 +82,7 @@ type system struct {
 
 func newSystem(dir config.Dir, release Release, out io.Writer, log *slog.Logger, tasks *task.Group) *system {
 	return &system{dir: dir, release: release, out: out, log: log, modules: new(rootfs.Modules),
-		feeder: newFeeder(tasks.Context(), log), net: netcfg.New(log, netcfg.Options{}), tasks: tasks}
+		feeder: newFeeder(tasks.Context(), log), net: netcfg.New(log, netcfg.Options{Names: "/etc/resolv.conf"}), tasks: tasks}
 }
 
 func (s *system) mounts(context.Context) (string, error) {

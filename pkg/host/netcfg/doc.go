@@ -20,6 +20,9 @@
 // are switched on, so that a fibre in the wrong one is heard. Follow gives a fibre the
 // card in which it was found.
 //
+// The DNS servers in use, those that a person has named or else the lease's, it writes
+// into a file for the resolvers of all programs.
+//
 // A tap is made for a user, lasts until it is removed, and is never touched by Apply,
 // except that it follows the bridge. Guests are in the town's network as the lan's card
 // is; only firewall tells them from the town, for the node's own ports.

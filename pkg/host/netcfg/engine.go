@@ -5,20 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 )
 
 // Options of an Engine.
 type Options struct {
-	Virtual bool // count veth links as cards: for laboratories
+	Virtual bool   // count veth links as cards: for laboratories
+	Names   string // the file of the DNS servers in use, as resolv.conf(5) has it; empty: none is written
 }
 
 // Status is what the last Apply found and did.
 type Status struct {
 	Roles  Roles
 	Faults []Fault
-	DNS    []netip.Addr
 	Steps  []string // what was changed, in order; empty when all was there
 }
 
@@ -27,6 +26,7 @@ type Status struct {
 type Engine struct {
 	log     *slog.Logger
 	virtual bool
+	names   string
 
 	mu     sync.Mutex // one change at a time; guards the rest
 	cfg    Config
@@ -36,7 +36,9 @@ type Engine struct {
 }
 
 // New makes an engine that has applied nothing yet.
-func New(log *slog.Logger, o Options) *Engine { return &Engine{log: log, virtual: o.Virtual} }
+func New(log *slog.Logger, o Options) *Engine {
+	return &Engine{log: log, virtual: o.Virtual, names: o.Names}
+}
 
 // Apply makes cfg true. A port without a card is a fault in the Status, not an
 // error: the others are brought up nevertheless. The error joins all steps that
@@ -103,9 +105,12 @@ func (e *Engine) apply(ctx context.Context) (Status, error) {
 	if err != nil {
 		return e.status, fmt.Errorf("observe the network: %w", err)
 	}
-	e.status = Status{Roles: roles, Faults: faults, DNS: Names(e.cfg, e.offer)}
+	e.status = Status{Roles: roles, Faults: faults}
 	for _, f := range faults {
 		e.log.Warn("port without a card", "role", f.Role, "why", f.Why)
+	}
+	if err := saveNames(e.names, e.cfg, e.offer); err != nil { // no reason to be without a network
+		e.log.Error("names are asked of the wrong servers", "err", err)
 	}
 	var failed []error
 	steps := Changes(state, plan)
