@@ -156,6 +156,9 @@ func (s *system) useCards(ctx context.Context) bool {
 		if err != nil {
 			return err
 		}
+		if _, had := s.net.Status().Roles[netcfg.RoleLan]; !had {
+			return s.applyNetwork(ctx, cfg) // the bridge gets another MAC, and DHCP asks with that
+		}
 		if err := firewall.Install(s.walls(cfg)); err != nil {
 			return err
 		}
