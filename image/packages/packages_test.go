@@ -108,6 +108,29 @@ func TestFetchTakesOnlyWhatTheLockSays(t *testing.T) {
 	}
 }
 
+// TestAMirrorInTroubleIsNotTakenForOneWithoutThePackage: another lock helps only
+// where the package is gone.
+func TestAMirrorInTroubleIsNotTakenForOneWithoutThePackage(t *testing.T) {
+	for _, tc := range []struct {
+		status int
+		gone   bool
+	}{{http.StatusNotFound, true}, {http.StatusGone, true}, {http.StatusServiceUnavailable, false}, {http.StatusForbidden, false},
+		{http.StatusProxyAuthRequired, false}, {http.StatusTooManyRequests, false}} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tc.status) }))
+		p := pinned([]byte("a"))
+		_, err := Cache{Dir: t.TempDir(), Base: server.URL}.Fetch(context.Background(), p)
+		server.Close()
+		if err == nil {
+			t.Fatalf("%d: a package", tc.status)
+		}
+		for word, want := range map[string]bool{"make image-lock": tc.gone, "proxy": !tc.gone, fmt.Sprint(tc.status): !tc.gone, server.URL + "/" + p.Path: !tc.gone} {
+			if strings.Contains(err.Error(), word) != want {
+				t.Errorf("%d: %q in the error must be %v: %v", tc.status, word, want, err)
+			}
+		}
+	}
+}
+
 func TestTheMirrorIsTheHostsOwn(t *testing.T) {
 	for _, tc := range []struct{ name, asked, file, text, want string }{
 		{"asked for", "http://x/debian/", "sources.list", "deb http://y/debian z main", "http://x/debian"},

@@ -47,8 +47,12 @@ func get(ctx context.Context, url string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %w", resp.Status, errGone)
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound, http.StatusGone:
+		return nil, fmt.Errorf("%s: %s: %w", url, resp.Status, errGone)
+	default: // of a mirror in trouble, or of a proxy on the way
+		return nil, fmt.Errorf("%s answers %q: try again later, check the proxy (http_proxy, https_proxy), or name another mirror (BEFFROI_DEBIAN_MIRROR)", url, resp.Status)
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err == nil && int64(len(b)) > limit {
