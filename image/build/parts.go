@@ -35,7 +35,7 @@ var kernelPackages = []string{"linux-image-", "intel-microcode", "amd64-microcod
 
 func (b *builder) parts(ctx context.Context) (parts, error) {
 	var p parts
-	if err := b.fetch(ctx); err != nil {
+	if err := b.fetch(ctx, tellEvery); err != nil {
 		return p, err
 	}
 	if err := b.programs(ctx, &p); err != nil {
@@ -52,17 +52,6 @@ func (b *builder) parts(ctx context.Context) (parts, error) {
 		return p, err
 	}
 	return p, b.loader(ctx, &p)
-}
-
-// fetch makes sure that the cache holds every package of the lock.
-func (b *builder) fetch(ctx context.Context) error {
-	b.say("packages: %d of Debian %s", len(b.lock.Packages), b.lock.Release)
-	for _, p := range b.lock.Packages {
-		if _, err := b.cache.Fetch(ctx, p); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // tree reads packages of the lock by the beginnings of their names.

@@ -14,6 +14,9 @@ import (
 type Cache struct {
 	Dir  string
 	Base string // URL of the archive
+	// Arrived, if there is one, is told of every piece of a package that comes from
+	// the archive.
+	Arrived func(bytes int)
 }
 
 // Fetch returns the file of a package, and fetches it if it is not there. What it
@@ -26,7 +29,7 @@ func (c Cache) Fetch(ctx context.Context, p Package) (string, error) {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return "", fmt.Errorf("cache: %w", err)
 	}
-	b, err := get(ctx, c.Base+"/"+p.Path, p.Size)
+	b, err := get(ctx, c.Base+"/"+p.Path, p.Size, c.Arrived)
 	if errors.Is(err, errGone) {
 		return "", fmt.Errorf("package %s %s is gone from the mirror %s: `make image-lock` renews the lock", p.Name, p.Version, c.Base)
 	}

@@ -36,7 +36,8 @@ type release struct {
 // maxIndex bounds what is read of an index, a mirror may send anything.
 const maxIndex = 256 << 20
 
-func get(ctx context.Context, url string, limit int64) ([]byte, error) {
+// get fetches a URL; arrived, if there is one, is told of every piece.
+func get(ctx context.Context, url string, limit int64, arrived func(bytes int)) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
@@ -54,11 +55,25 @@ func get(ctx context.Context, url string, limit int64) ([]byte, error) {
 	default: // of a mirror in trouble, or of a proxy on the way
 		return nil, fmt.Errorf("%s answers %q: try again later, check the proxy (http_proxy, https_proxy), or name another mirror (BEFFROI_DEBIAN_MIRROR)", url, resp.Status)
 	}
-	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	b, err := io.ReadAll(counted{io.LimitReader(resp.Body, limit+1), arrived})
 	if err == nil && int64(len(b)) > limit {
 		err = fmt.Errorf("longer than %d bytes", limit)
 	}
 	return b, err
+}
+
+// counted tells of what is read through it.
+type counted struct {
+	io.Reader
+	arrived func(bytes int)
+}
+
+func (c counted) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	if c.arrived != nil && n > 0 {
+		c.arrived(n)
+	}
+	return n, err
 }
 
 var errGone = errors.New("the mirror does not have it")
@@ -75,7 +90,7 @@ func (a Archive) release(ctx context.Context, suite string) (release, error) {
 	if err != nil {
 		return r, fmt.Errorf("keyring %s: %w", a.Keyring, err)
 	}
-	b, err := get(ctx, a.Base+"/dists/"+suite+"/InRelease", 4<<20)
+	b, err := get(ctx, a.Base+"/dists/"+suite+"/InRelease", 4<<20, nil)
 	if err != nil {
 		return r, fmt.Errorf("InRelease of %s: %w", suite, err)
 	}
@@ -112,7 +127,7 @@ func (a Archive) index(ctx context.Context, r release, suite, component string) 
 	if !ok {
 		return nil, fmt.Errorf("index %s: %w", name, errGone)
 	}
-	b, err := get(ctx, a.Base+"/dists/"+suite+"/"+name, maxIndex)
+	b, err := get(ctx, a.Base+"/dists/"+suite+"/"+name, maxIndex, nil)
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w", name, err)
 	}
