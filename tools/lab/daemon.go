@@ -131,11 +131,7 @@ func (d *daemon) do(a ask, out *reply) error {
 	case "kill", "start", "pause", "resume":
 		return d.power(a)
 	case "blank":
-		m, err := d.lab.machine(a.Node)
-		if err != nil {
-			return err
-		}
-		return blank(m, a.Image)
+		return d.blank(a)
 	case "cut", "heal", "shape":
 		return d.link(a)
 	case "plug":
@@ -176,6 +172,27 @@ func (d *daemon) power(a ask) error {
 	default:
 		return resume(m)
 	}
+}
+
+// blank puts a new machine into a dead one's place, and notes which image it has.
+func (d *daemon) blank(a ask) error {
+	m, err := d.lab.machine(a.Node)
+	if err != nil {
+		return err
+	}
+	if err := blank(m, a.Image); err != nil {
+		return err
+	}
+	sum, err := sumFile(a.Image)
+	if err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	for i := range d.lab.Nodes {
+		if d.lab.Nodes[i].Name == m.Name {
+			d.lab.Nodes[i].Image = sum
+		}
+	}
+	return d.lab.save()
 }
 
 func (d *daemon) link(a ask) error {

@@ -1,6 +1,7 @@
 // Command lab runs the pair and the witness on one machine, without root.
 //
 //	lab up [--dir D] [--store MB] [--profile lab]   make the machines and start them
+//	lab up --new                                    erase those that are there first
 //	lab status [--json]                             what they are doing
 //	lab kill|start|pause|resume NODE                power cut, power back, freeze, thaw
 //	lab blank NODE [--image FILE]                   vm mode: a new machine in a dead one's place
@@ -67,6 +68,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	mode := fs.String("mode", "process", "up: process, or vm")
 	image := fs.String("image", "out/image/beffroi.img", "up and blank, vm mode: what is written to the nodes' disks")
 	blank := fs.Bool("blank", false, "up, vm mode: the nodes get no seed, and nothing waits for them")
+	anew := fs.Bool("new", false, "up: erase the machines that are there, with all their data, and begin anew")
 	asJSON := fs.Bool("json", false, "status: as JSON")
 	from := fs.String("from", "", "cut, heal, shape: only what leaves this node")
 	delay := fs.Duration("delay", 0, "shape: added to everything")
@@ -89,7 +91,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if *profile == "" {
 			*profile = map[string]string{"process": "lab", "vm": "emulated"}[*mode]
 		}
-		return up(ctx, options{dir: full, storeSize: *store << 20, profile: *profile, mode: *mode, image: *image, blank: *blank}, *binary, out)
+		return up(ctx, options{dir: full, storeSize: *store << 20, profile: *profile, mode: *mode, image: *image, blank: *blank,
+			anew: *anew, given: flagsGiven(fs)}, *binary, out)
 	case "daemon":
 		return runDaemon(full, *binary)
 	}
@@ -174,27 +177,9 @@ func parse(fs *flag.FlagSet, args []string) (words []string, err error) {
 // up makes the machines, starts the daemon, and waits until the pair is ready.
 func up(ctx context.Context, o options, binary string, out io.Writer) error {
 	begun := time.Now()
-	lab, err := loadLab(o.dir)
-	if err == nil {
-		if _, err := call(lab, ask{Verb: "links"}); err == nil {
-			return fmt.Errorf("a lab is up in %s already (stop it with: lab down)", o.dir)
-		}
-		fmt.Fprintf(out, "The machines in %s are started again with their state.\n", o.dir)
-	} else {
-		if o.net, err = freeNet(); err != nil {
-			return err
-		}
-		if err := os.MkdirAll(o.dir, 0o700); err != nil {
-			return err
-		}
-		p, err := makePlan(o)
-		if err != nil {
-			return err
-		}
-		if err := p.write(o); err != nil {
-			return err
-		}
-		lab = p.lab
+	lab, err := machines(o, out)
+	if err != nil {
+		return err
 	}
 	if binary, err = filepath.Abs(binary); err != nil {
 		return err
@@ -202,8 +187,8 @@ func up(ctx context.Context, o options, binary string, out io.Writer) error {
 	if err := startDaemon(lab, binary); err != nil {
 		return err
 	}
-	if o.blank {
-		fmt.Fprintf(out, "Two blank machines boot. Found the pair at a serial line, with a witness of your own:\n  %s\n  %s\n", lab.Nodes[0].Serial, lab.Nodes[1].Serial)
+	if lab.Blank {
+		fmt.Fprintf(out, "Two machines without a seed boot. Unless they are a pair already, found one at a serial line, with a witness of your own:\n  %s\n  %s\n", lab.Nodes[0].Serial, lab.Nodes[1].Serial)
 		return nil
 	}
 	if err := settle(ctx, lab, out); err != nil {
@@ -212,6 +197,37 @@ func up(ctx context.Context, o options, binary string, out io.Writer) error {
 	fmt.Fprintf(out, "\nThe pair is ready after %.1f s (profile %s, mode %s).\n", time.Since(begun).Seconds(), lab.Profile, lab.Mode)
 	printHelp(lab, out)
 	return nil
+}
+
+// machines are those that are in the folder, or new ones.
+func machines(o options, out io.Writer) (Lab, error) {
+	lab, err := loadLab(o.dir)
+	if err == nil {
+		if _, err := call(lab, ask{Verb: "links"}); err == nil {
+			return lab, fmt.Errorf("a lab is up in %s already (stop it with: %s down)", o.dir, program(lab))
+		}
+		if !o.anew {
+			return lab, again(lab, o, out)
+		}
+		fmt.Fprintf(out, "The machines in %s are erased.\n", o.dir)
+		if err := erase(lab); err != nil {
+			return lab, err
+		}
+		o = o.like(lab)
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return lab, err // it describes machines that may be precious
+	}
+	if o.net, err = freeNet(); err != nil {
+		return lab, err
+	}
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return lab, err
+	}
+	p, err := makePlan(o)
+	if err != nil {
+		return lab, err
+	}
+	return p.lab, p.write(o)
 }
 
 func lastLine(path string) string {

@@ -30,6 +30,9 @@ type Lab struct {
 	Console   []string  `json:"console_urls"`
 	TokenFile string    `json:"token_file"` // the administrator's token, for the API
 	Password  string    `json:"password_file"`
+
+	StoreBytes int64 `json:"store_bytes"`     // of each node's store
+	Blank      bool  `json:"blank,omitempty"` // vm mode: the nodes got no seed, a person founds the pair
 }
 
 // Machine is one machine of the lab.
@@ -45,6 +48,7 @@ type Machine struct {
 	Guests  string     `json:"guests_dir,omitempty"` // NAME/qmp and NAME/serial below it
 	Serial  string     `json:"serial_socket,omitempty"`
 	QMP     string     `json:"qmp_socket,omitempty"`
+	Image   string     `json:"image_sha256,omitempty"` // vm mode: of what was written to its disk
 	Links   []Link     `json:"links"`
 }
 
@@ -74,8 +78,10 @@ type options struct {
 	profile   string
 	net       int
 	mode      string
-	image     string // vm mode: what is written to the disks
-	blank     bool   // vm mode: no seed; a person founds the pair at the consoles
+	image     string          // vm mode: what is written to the disks
+	blank     bool            // vm mode: no seed; a person founds the pair at the consoles
+	anew      bool            // erase the machines that are there
+	given     map[string]bool // flags that somebody set
 }
 
 // freeNet finds a loopback net 127.N that no lab uses: neither the service address,
@@ -104,6 +110,7 @@ func makePlan(o options) (*plan, error) {
 	p.lab = Lab{
 		Version: 1, Mode: o.mode, Profile: o.profile, Dir: o.dir, Socket: filepath.Join(o.dir, "lab.sock"),
 		Citizen: "http://" + addr(10, 8080), TokenFile: filepath.Join(o.dir, "token"), Password: filepath.Join(o.dir, "password"),
+		StoreBytes: o.storeSize, Blank: o.blank,
 	}
 	pair := ident.NewUUID()
 	ids := map[string]ident.Node{}
@@ -199,8 +206,16 @@ func (p *plan) write(o options) error {
 			return fmt.Errorf("write secret: %w", err)
 		}
 	}
+	sum := ""
+	if p.lab.Mode == "vm" {
+		var err error
+		if sum, err = sumFile(o.image); err != nil {
+			return fmt.Errorf("image (make image builds it): %w", err)
+		}
+	}
 	for i, m := range p.lab.Nodes {
 		if m.Mode == "vm" {
+			p.lab.Nodes[i].Image = sum
 			if err := p.writeVM(m, i+1, o, token, password); err != nil {
 				return err
 			}
@@ -252,7 +267,7 @@ func loadLab(dir string) (Lab, error) {
 	var l Lab
 	b, err := os.ReadFile(filepath.Join(dir, "lab.json"))
 	if err != nil {
-		return l, fmt.Errorf("no lab in %s (start one with: lab up): %w", dir, err)
+		return l, fmt.Errorf("no lab in %s (start one with: %s up): %w", dir, program(Lab{Dir: dir}), err)
 	}
 	if err := json.Unmarshal(b, &l); err != nil {
 		return l, fmt.Errorf("lab.json: %w", err)
