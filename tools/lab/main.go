@@ -184,7 +184,9 @@ func up(ctx context.Context, o options, binary string, out io.Writer) error {
 	if binary, err = filepath.Abs(binary); err != nil {
 		return err
 	}
-	if err := startDaemon(lab, binary); err != nil {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := startDaemon(lab, binary, func() { cancel(errors.New("the lab's daemon ended")) }); err != nil {
 		return err
 	}
 	if lab.Blank {
@@ -192,7 +194,7 @@ func up(ctx context.Context, o options, binary string, out io.Writer) error {
 		return nil
 	}
 	if err := settle(ctx, lab, out); err != nil {
-		return fmt.Errorf("%w; the lab's daemon said last: %s", err, lastLine(filepath.Join(o.dir, "daemon.log")))
+		return fmt.Errorf("%w; the lab's daemon said last: %s", err, tail(filepath.Join(o.dir, "daemon.log"), 1))
 	}
 	fmt.Fprintf(out, "\nThe pair is ready after %.1f s (profile %s, mode %s).\n", time.Since(begun).Seconds(), lab.Profile, lab.Mode)
 	printHelp(lab, out)
@@ -230,16 +232,23 @@ func machines(o options, out io.Writer) (Lab, error) {
 	return p.lab, p.write(o)
 }
 
-func lastLine(path string) string {
+// tail is the last lines of a log, as far as they can be read.
+func tail(path string, lines int) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	return lines[len(lines)-1]
+	text := strings.TrimSpace(string(b))
+	if text == "" {
+		return "(nothing)"
+	}
+	all := strings.Split(text, "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-func startDaemon(lab Lab, binary string) error {
+// startDaemon starts the daemon in a session of its own; ended is called if it ends
+// while this process still runs.
+func startDaemon(lab Lab, binary string, ended func()) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -255,7 +264,11 @@ func startDaemon(lab Lab, binary string) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the lab's daemon: %w", err)
 	}
-	return cmd.Process.Release()
+	go func() { // ends with the daemon, or with this process
+		_ = cmd.Wait()
+		ended()
+	}()
+	return nil
 }
 
 func down(lab Lab) error {

@@ -61,7 +61,7 @@ func settle(ctx context.Context, lab Lab, out io.Writer) error {
 		select {
 		case <-ctx.Done():
 			_ = printStatus(out, s, false)
-			return errors.New("the pair did not get ready")
+			return fmt.Errorf("the pair did not get ready: %w", context.Cause(ctx))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ func settleVMs(ctx context.Context, lab Lab, out io.Writer) error {
 		return err
 	}
 	fmt.Fprint(out, "booting")
-	founded, said := false, ""
+	founded, started, said := false, false, ""
 	say := func(what string) {
 		if said != what {
 			said = what
@@ -39,7 +40,17 @@ func settleVMs(ctx context.Context, lab Lab, out io.Writer) error {
 		}
 	}
 	for {
+		if !started { // the daemon answers once it has switched everything on
+			_, err := call(lab, ask{Verb: "links"})
+			started = err == nil
+		}
 		s := gather(ctx, lab)
+		if started {
+			if err := allRun(lab, s); err != nil {
+				fmt.Fprintln(out)
+				return err
+			}
+		}
 		switch {
 		case !founded:
 			if founded = foundByAPI(ctx, r) == nil; founded {
@@ -57,10 +68,30 @@ func settleVMs(ctx context.Context, lab Lab, out io.Writer) error {
 		select {
 		case <-ctx.Done():
 			_ = printStatus(out, s, false)
-			return fmt.Errorf("the pair did not get ready; look at: lab serial a")
+			return fmt.Errorf("the pair did not get ready (%w); look at: %s serial a", context.Cause(ctx), program(lab))
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
+}
+
+// lastWords is how much of a log is shown of a machine that went off, lines.
+const lastWords = 10
+
+// allRun reports a machine that went off while the pair was to get ready, with what
+// its program said last: nobody needs to wait for it.
+func allRun(lab Lab, s Status) error {
+	for i, n := range s.Nodes {
+		if n.State != "off" {
+			continue
+		}
+		m := lab.Nodes[i]
+		log := filepath.Join(m.Dir, "logs", "machine.log")
+		if m.Mode == "vm" {
+			log = filepath.Join(m.Dir, "qemu.log")
+		}
+		return fmt.Errorf("node %s went off again; the end of %s:\n%s\nwhat the machine itself said: %s serial %s", n.Name, log, tail(log, lastWords), program(lab), n.Name)
+	}
+	return nil
 }
 
 // foundByAPI makes the citizen service's group, as the console would.
