@@ -80,6 +80,7 @@ func runDaemon(dir, binary string) error {
 		}
 	}
 	if lab.Mode == "vm" {
+		d.fabric.cabled = true
 		if d.wiring, err = wire(ctx, lab, vmForwards(lab)); err != nil {
 			return err
 		}
@@ -165,6 +166,9 @@ func (d *daemon) power(a ask) error {
 		d.silence(m.Name, false) // the network goes silent first
 		return kill(m)
 	case "start":
+		if state := power(m); state != "off" { // before its connections are reset
+			return fmt.Errorf("node %s is %s already", m.Name, state)
+		}
 		d.silence(m.Name, true)
 		return start(m, d.binary, a.Oddity)
 	case "pause":

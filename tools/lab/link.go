@@ -35,7 +35,8 @@ type shape struct {
 // fabric owns all links. A cut link is silent: what is sent into it waits, as
 // TCP would retransmit it, and nobody is told.
 type fabric struct {
-	log *slog.Logger
+	log    *slog.Logger
+	cabled bool // vm mode: cables carry the links of a and b, and shape them; set before anything is served
 
 	mu      sync.Mutex // guards ways, silent, pipes, changed
 	ways    map[way]shape
@@ -87,6 +88,9 @@ func (f *fabric) state(from, to, path string) (shape, chan struct{}) {
 	defer f.mu.Unlock()
 	var all shape
 	for _, w := range waysBetween(from, to, path) {
+		if f.cabled && w.link != "lan-w" { // once on the way to the witness, not twice
+			continue
+		}
 		s := f.ways[w]
 		all.Cut = all.Cut || s.Cut
 		all.Delay += s.Delay

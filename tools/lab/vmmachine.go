@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"beffroi.dev/pkg/block/nbd"
@@ -35,7 +36,7 @@ const vmMemory = 2048
 // what was not flushed when it is killed, and QEMU.
 func startVM(m Machine, o Oddity) error {
 	if power(m) != "off" {
-		return fmt.Errorf("node %s runs already", m.Name)
+		return fmt.Errorf("node %s is %s already", m.Name, power(m))
 	}
 	if err := kill(m); err != nil { // a machine that powered itself off leaves its disk
 		return err
@@ -74,9 +75,7 @@ func launch(m Machine, cmd *exec.Cmd, name string) error {
 }
 
 // accelerator probes once: /dev/kvm may open and still never run a guest.
-func accelerator() string {
-	return string(accel.New("").Probe(context.Background()).Accel)
-}
+var accelerator = sync.OnceValue(func() string { return string(accel.New("").Probe(context.Background()).Accel) })
 
 // vmArgs is the command line of a node's QEMU: a server with a disk, three network
 // cards, a serial line, a screen and a watchdog. Its clock begins at a time, or is
