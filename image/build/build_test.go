@@ -56,6 +56,33 @@ func TestADevelopmentKeyIsMadeOnceWithAWarning(t *testing.T) {
 	}
 }
 
+func TestABuildTellsWhatThePackagesLack(t *testing.T) {
+	both := []byte("kernel/x86/microcode/AuthenticAMD.bin\x00..kernel/x86/microcode/GenuineIntel.bin\x00")
+	for _, tc := range []struct {
+		name      string
+		microcode []byte
+		firmware  []string
+		want      []string
+	}{
+		{"nothing", both, nil, nil},
+		{"one maker's microcode", both[:len(both)/2], nil, []string{"GenuineIntel.bin"}},
+		{"all microcode", nil, nil, []string{"AuthenticAMD.bin", "GenuineIntel.bin"}},
+		{"firmware", both, []string{"a.fw", "b.fw"}, []string{"a.fw b.fw"}},
+	} {
+		var log bytes.Buffer
+		b := &builder{Config: config(t), log: &log}
+		b.lacks(tc.microcode, tc.firmware)
+		if strings.Count(log.String(), "WARNING") != len(tc.want) {
+			t.Errorf("%s: %s", tc.name, log.String())
+		}
+		for _, w := range tc.want {
+			if !strings.Contains(log.String(), w) {
+				t.Errorf("%s: no %q in %s", tc.name, w, log.String())
+			}
+		}
+	}
+}
+
 func TestAStageIsMadeAgainOnlyWhenItsInputsChange(t *testing.T) {
 	b := &builder{Config: config(t), log: io.Discard}
 	made := 0
@@ -128,8 +155,16 @@ func TestTwoBuildsGiveTheSameBytes(t *testing.T) {
 		if i == 1 && os.Getuid() == 0 {
 			stranger(t, cmd, root, place)
 		}
-		if text, err := cmd.CombinedOutput(); err != nil {
+		text, err := cmd.CombinedOutput()
+		if err != nil {
 			t.Fatalf("%v: %s", err, text)
+		}
+		for _, lacking := range []string{"microcode ", "intel/ice/", "tigon/", "bnx2x/"} {
+			for line := range strings.Lines(string(text)) {
+				if strings.Contains(line, "WARNING") && strings.Contains(line, lacking) {
+					t.Errorf("the image lacks %s: %s", lacking, line)
+				}
+			}
 		}
 		for _, f := range []string{"beffroi.img", "beffroi_0.1.0+3.efi", "manifest.json", "sbom.cdx.json"} {
 			b, err := os.ReadFile(filepath.Join(place, "out", f))

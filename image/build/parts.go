@@ -177,9 +177,23 @@ func (b *builder) userland(ctx context.Context, p *parts, firmware []string) err
 	if err != nil {
 		return err
 	}
-	f, err := files(dir, "usr.squashfs", "mke2fs.conf")
+	f, err := files(dir, "usr.squashfs", "mke2fs.conf", "files")
 	p.Userland, p.Mke2fs = f["usr.squashfs"], f["mke2fs.conf"]
+	b.lacks(p.Microcode, userland.Missing(strings.Fields(string(f["files"])), firmware))
 	return err
+}
+
+// lacks warns of what the packages do not hold: a server may need it, and nothing but
+// its kernel's log would tell.
+func (b *builder) lacks(microcode []byte, firmware []string) {
+	for _, maker := range []string{"AuthenticAMD.bin", "GenuineIntel.bin"} {
+		if !bytes.Contains(microcode, []byte("kernel/x86/microcode/"+maker+"\x00")) {
+			b.say("WARNING: the packages hold no microcode %s: processors run uncorrected", maker)
+		}
+	}
+	if len(firmware) > 0 {
+		b.say("WARNING: firmware that modules may ask for and no package holds: %s", strings.Join(firmware, " "))
+	}
 }
 
 func (b *builder) recovery(ctx context.Context, p *parts) error {

@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -70,6 +71,22 @@ func Choose(t packages.Tree, firmware []string) ([]string, error) {
 	}
 	sort.Strings(all)
 	return all, nil
+}
+
+// Missing are the files of firmware that a kernel's modules may ask for and that are
+// not among the chosen paths. A module often knows the files of many cards, and most
+// work without; those who build have to see which ones do not come along.
+func Missing(chosen, firmware []string) []string {
+	var all []string
+	for _, f := range firmware {
+		if !slices.ContainsFunc(chosen, func(p string) bool {
+			ok, _ := path.Match("usr/lib/firmware/"+f, p)
+			return ok
+		}) {
+			all = append(all, f)
+		}
+	}
+	return all
 }
 
 // Closure returns the paths that programs need: themselves, links on the way, the
