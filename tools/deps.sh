@@ -17,6 +17,8 @@ need=(
   "dosfstools:checks the image's ESP, in tests"
   "cpio:lists the image's initial file system, in tests"
   "sbsigntool:checks the image's signatures, in tests"
+  "openssl:makes the keys of a foreign Secure Boot, in tests"
+  "git:the image's time is that of the last commit"
   "chromium:the browser that citizens' tests use"
 )
 missing=()
