@@ -63,7 +63,7 @@ type builder struct {
 	cache   packages.Cache
 	started time.Time
 	log     io.Writer
-	self    string // hash of this program: another builder may build otherwise
+	maker   string // hash of the code that makes the stages
 }
 
 // Run builds the image.
@@ -86,7 +86,7 @@ func Run(ctx context.Context, c Config, log io.Writer) error {
 	if b.Built, err = c.builtAt(ctx); err != nil {
 		return err
 	}
-	if b.self, err = selfHash(); err != nil {
+	if b.maker, err = makerHash(); err != nil {
 		return err
 	}
 	b.cache = packages.Cache{Dir: filepath.Join(b.Cache, "deb"), Base: c.Mirror}
@@ -98,18 +98,6 @@ func Run(ctx context.Context, c Config, log io.Writer) error {
 		return err
 	}
 	return b.join(p)
-}
-
-func selfHash() (string, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	b, err := os.ReadFile(exe)
-	if err != nil {
-		return "", err
-	}
-	return hash(b), nil
 }
 
 func hash(b []byte) string {

@@ -9,10 +9,12 @@ import (
 )
 
 // MaxIdle is what a node that does nothing may take of its memory, bytes, and MaxReady
-// how long two emulated nodes may take from power-on until they serve.
+// how long two emulated nodes may take from power-on until they serve. MaxRebuild is what
+// a build after a changed line of ours may take.
 const (
-	MaxIdle  = 450_000_000
-	MaxReady = 90 * time.Second
+	MaxIdle    = 450_000_000
+	MaxReady   = 90 * time.Second
+	MaxRebuild = 60 * time.Second
 )
 
 // Measured is the last measurement of an image that ran, kept beside it.

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// stage returns a folder with files that depend on nothing but the inputs and this
-// program; it is made when the cache does not hold it.
+// stage returns a folder with files that depend on nothing but the inputs and the
+// code that makes it (makers); it is made when the cache does not hold it.
 func (b *builder) stage(name string, inputs []string, make func(dir string) error) (string, error) {
-	key := hash([]byte(b.self + "\n" + strings.Join(inputs, "\n")))
+	key := hash([]byte(b.maker + "\n" + strings.Join(inputs, "\n")))
 	dir := filepath.Join(b.Cache, "stage", name+"-"+key[:24])
 	if _, err := os.Stat(dir); err == nil {
 		b.say("%s: kept from an earlier build", name)
