@@ -1,6 +1,7 @@
 // Command bench measures our store beside what exists: 4 KiB random writes, every
 // acknowledgment durable, at 1, 8 and 32 outstanding, in one interleaved run; and the
-// image: how long a pair takes from power-on, and what an idle node's memory holds.
+// image: how long it takes to build it again after a changed line, a pair from power-on,
+// and what an idle node's memory holds. It runs in the folder of our source.
 //
 //	bench [--runs 5] [--seconds 3] [--dir out/bench] [--only store|image]
 //
@@ -86,6 +87,7 @@ func run(ctx context.Context) error {
 	dir := flag.String("dir", "out/bench", "folder on the disk to measure")
 	only := flag.String("only", "", "a part: store or image; empty: both")
 	image := flag.String("image", "out/image/beffroi.img", "the image to boot")
+	cache := flag.String("cache", "out/cache", "what earlier builds of the image have kept")
 	flag.Parse()
 	var store, pair error
 	switch *only {
@@ -97,7 +99,7 @@ func run(ctx context.Context) error {
 		store = measureStore(ctx, *dir, *runs, *seconds)
 	}
 	if *only != "store" {
-		pair = measureImage(ctx, *image)
+		pair = measureImage(ctx, *image, *cache)
 	}
 	return errors.Join(store, pair)
 }
