@@ -6,7 +6,7 @@
 //	recovery   one program with u-root's commands    kept
 //	programs   init, beffroi, beffroictl             built each time
 //
-// What is kept lies in the cache by the hash of all that went into it, this
-// program included. Beside the image lie manifest.json, with the hash of every
+// What is kept lies in the cache by the hash of all that went into it, the code that
+// makes it included. Beside the image lie manifest.json, with the hash of every
 // part, and sbom.cdx.json.
 package build

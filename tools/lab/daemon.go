@@ -184,7 +184,7 @@ func (d *daemon) blank(a ask) error {
 	if err != nil {
 		return err
 	}
-	if err := blank(m, a.Image); err != nil {
+	if err := blank(d.lab, m, a.Image); err != nil {
 		return err
 	}
 	sum, err := sumFile(a.Image)

@@ -9,12 +9,12 @@ import (
 // blank makes a new machine of a dead one: a disk of the same size with the image as
 // dd writes it and nothing of a pair on it, and firmware that knows nothing. What the
 // old one held is gone, as in a fire. Its cards are plugged as they were.
-func blank(m Machine, image string) error {
+func blank(lab Lab, m Machine, image string) error {
 	if m.Mode != "vm" {
 		return fmt.Errorf("blank: %s is a process; only a virtual machine (lab up --mode vm) has a disk to write an image to", m.Name)
 	}
 	if power(m) != "off" {
-		return fmt.Errorf("blank: node %s runs; cut its power first: lab kill %s", m.Name, m.Name)
+		return fmt.Errorf("blank: node %s runs; cut its power first: %s kill %s", m.Name, program(lab), m.Name)
 	}
 	if err := kill(m); err != nil { // its disk's process
 		return err
