@@ -89,7 +89,7 @@ func allRun(lab Lab, s Status) error {
 		if m.Mode == "vm" {
 			log = filepath.Join(m.Dir, "qemu.log")
 		}
-		return fmt.Errorf("node %s went off again; the end of %s:\n%s\nwhat the machine itself said: %s serial %s", n.Name, log, tail(log, lastWords), program(lab), n.Name)
+		return fmt.Errorf("node %s went off; the end of %s:\n%s\nwhat the machine itself said: %s serial %s", n.Name, log, tail(log, lastWords), program(lab), n.Name)
 	}
 	return nil
 }
