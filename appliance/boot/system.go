@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -398,34 +396,6 @@ func (s *system) takeSeed() error {
 	}
 	unix.Sync() // the configuration is safe before its source goes
 	return errors.Join(seed.Erase(f), f.Sync())
-}
-
-// Release is the image that runs.
-type Release struct {
-	Version string
-	Built   time.Time
-}
-
-// ReadRelease reads os-release: VERSION_ID, and BUILT in seconds since 1970.
-func ReadRelease(path string) Release {
-	var r Release
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return r
-	}
-	for line := range bytes.Lines(b) {
-		k, v, _ := strings.Cut(strings.TrimSpace(string(line)), "=")
-		v = strings.Trim(v, `"`)
-		switch k {
-		case "VERSION_ID":
-			r.Version = v
-		case "BUILT":
-			if n, err := strconv.ParseInt(v, 10, 64); err == nil {
-				r.Built = time.Unix(n, 0)
-			}
-		}
-	}
-	return r
 }
 
 // uptime is how long the kernel has run.
