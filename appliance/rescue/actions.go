@@ -48,24 +48,28 @@ func (a *nodeActions) PowerOff(context.Context) error { return a.end(unix.SIGTER
 // end asks init, or the reaper when there is none: this console may stand in for an init
 // that cannot live.
 func (a *nodeActions) end(init, reaper unix.Signal) error {
-	err := a.signal(init)
-	if a.Reaper != 0 && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)) {
+	if a.PIDFile == "" {
+		return ErrUnavailable
+	}
+	err := signal(a.PIDFile, init)
+	if a.Reaper != 0 && gone(err) {
 		return unix.Kill(a.Reaper, reaper)
 	}
 	return err
 }
 
-func (a *nodeActions) signal(s unix.Signal) error {
-	if a.PIDFile == "" {
-		return ErrUnavailable
-	}
-	b, err := os.ReadFile(a.PIDFile)
+// gone tells from the error of a signal to init whether there is none.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }
+
+// signal signals init; 0 only looks whether it is there.
+func signal(pidFile string, s unix.Signal) error {
+	b, err := os.ReadFile(pidFile)
 	if err != nil {
 		return fmt.Errorf("init's process number: %w", err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil || pid <= 0 { // zero and less name groups of processes
-		return fmt.Errorf("init's process number in %s: %q", a.PIDFile, b)
+		return fmt.Errorf("init's process number in %s: %q", pidFile, b)
 	}
 	return unix.Kill(pid, s)
 }

@@ -53,6 +53,9 @@ func why(s *Snapshot) advice {
 		}
 		return advice{info, "what.ending", "do.ending", nil}
 	}
+	if s.NoInit {
+		return advice{urgent, "what.no-init", "do.no-init", nil}
+	}
 	for _, p := range s.Boot.Phases {
 		if p.State == "failed" {
 			return advice{urgent, "what.boot", doAbout(p, "do.boot"), []any{p}}

@@ -51,6 +51,9 @@ func RunService(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	password := filepath.Join(string(c.Dir), PasswordFile)
 	source := &System{Dir: c.Dir, BootFile: c.TableFile, Version: c.Version, Password: password}
+	if c.PIDFile != "" {
+		source.Gone = func() bool { return gone(signal(c.PIDFile, 0)) }
+	}
 	actions := &nodeActions{Dir: c.Dir, PIDFile: c.PIDFile, Reaper: c.Reaper, Shell: c.Shell, Password: password}
 	if c.Operator != "" {
 		source.Operator, actions.Operator = operator.NewClient(c.Operator), operator.NewClient(c.Operator)

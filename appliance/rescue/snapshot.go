@@ -54,6 +54,7 @@ type Snapshot struct {
 	Pairing  Pairing
 	Watchdog Watchdog
 	Services []string  // that can be restarted, by name
+	NoInit   bool      // this console stands in for an init that cannot live
 	Troubled []Service // that fail, or have failed just now
 	Recovers *int64    // MB that the block service has read of a store it recovers; nil: it does not
 	Logs     []string  // that can be read, by name

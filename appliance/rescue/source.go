@@ -47,6 +47,8 @@ type System struct {
 	Password string
 	// Operator asks init; nil: this machine has none of ours.
 	Operator *operator.Client
+	// Gone tells whether there is no init any more; nil: this machine has none of ours.
+	Gone func() bool
 
 	client *control.Client
 	last   Pair
@@ -58,6 +60,7 @@ func (s *System) Snapshot(ctx context.Context) Snapshot {
 	if out.Watchdog = watchdogOf(out.Boot); !out.Watchdog.Known {
 		out.Watchdog = foundWatchdog()
 	}
+	out.NoInit = s.Gone != nil && s.Gone()
 	if _, err := passwordHash(s.Password); err != nil {
 		out.NoShell = err
 	}

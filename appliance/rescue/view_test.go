@@ -162,6 +162,9 @@ var states = map[string]func(*Snapshot){
 		s.Boot.Phases[9].Fault, s.Boot.Phases[9].Roles = "no-port", []string{"lan", "fibre1", "fibre2"}
 		s.Pair, s.Pairing = Pair{}, Pairing{}
 	},
+	"no-init": func(s *Snapshot) {
+		s.NoInit, s.Pair = true, Pair{Self: "a", Site: "main", Err: errors.New("connection refused")}
+	},
 	"soft-watchdog": func(s *Snapshot) {
 		s.Boot.Phases[2].State, s.Boot.Phases[2].Error, s.Boot.Phases[2].Fault = "skipped", "no hardware watchdog", "watchdog-software"
 		s.Watchdog.Driver = "Software Watchdog"

@@ -136,7 +136,7 @@ func TestHardwareThatIsMissing(t *testing.T) {
 		once(t, m)
 		wayOn(t, m)
 	})
-	t.Run("a release that lacks a driver, beside another one", func(t *testing.T) {
+	t.Run("a release that lacks a driver beside another one", func(t *testing.T) {
 		stick := disk(t, file, 0)
 		addEntry(t, stick, "beffroi_0.0.1.efi")
 		onlyESP(t, stick)
