@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -198,6 +199,21 @@ func TestADamagedESP(t *testing.T) {
 	if n := strings.Count(m.Said(), "BdsDxe: starting"); n > 1 {
 		t.Errorf("the firmware started %d things: it goes round", n)
 	}
+	t.Run("and is written again", func(t *testing.T) {
+		readme, err := os.ReadFile(filepath.Join(root(t), "README.md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		command := regexp.MustCompile(`dd if=beffroi.img of=/dev/sdX (bs=1M skip=\S+ seek=\S+ count=\S+ conv=\S+)`).FindStringSubmatch(string(readme))
+		if command == nil {
+			t.Fatal("README.md names no command")
+		}
+		dd := exec.CommandContext(t.Context(), "dd", append([]string{"if=" + image(t), "of=" + file}, strings.Fields(command[1])...)...)
+		if out, err := dd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		shows(t, alone(t, vmpair.Alone{Disk: file}), firstScreen...)
+	})
 }
 
 // A disk that the image does not fit on: dd said so, and so does the node.
