@@ -84,6 +84,12 @@ func (c *Core) replay(r *frame.Record, at seglog.Position, slot int) error {
 	}
 	g := c.group(r.Group)
 	switch r.Kind {
+	case frame.Truncate, frame.Start, frame.Reset:
+		// Copies carry committed data, so no Commit follows them: in life they counted as
+		// soon as they were durable, before the rest was discarded.
+		g.apply()
+	}
+	switch r.Kind {
 	case frame.Write, frame.Unmap, frame.Copy, frame.CopyUnmap:
 		if r.Kind.Live() && r.Seq != g.last+1 {
 			return fmt.Errorf("group %d: record %d follows record %d", g.id, r.Seq, g.last)
