@@ -30,6 +30,11 @@ type Progress func(bytes int64)
 // be used. How long both take depends on the disk and on what was written since the
 // last checkpoint, so who waits for them wants progress, which may be nil.
 func Open(dev disk.Device, pair ident.UUID, progress Progress) (*Log, *Recovery, error) {
+	// A former life may have ended between a write and its sync: what is read here counts
+	// as durable, so it has to be.
+	if err := dev.Sync(); err != nil {
+		return nil, nil, fmt.Errorf("open store: %w", err)
+	}
 	s, err := readSuperblock(dev)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open store: %w", err)

@@ -289,3 +289,21 @@ func TestSegmentsComeBackWhenNobodyNeedsThem(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A service may have ended between its write and its sync. What the next one reads then
+// lies in the disk's cache, and it would take it for durable.
+func TestWhatOpenReadsIsDurable(t *testing.T) {
+	d := formatted(t)
+	l, _ := open(t, d)
+	l.Append(write(1))
+	w := l.Next()
+	if _, err := d.WriteAt(w.Buf, w.Off); err != nil {
+		t.Fatal(err)
+	}
+	if _, records := open(t, d); len(records) != 1 {
+		t.Fatalf("%d records in the cache; want the one", len(records))
+	}
+	if _, records := open(t, d.Clone()); len(records) != 1 { // the power goes, and the whole cache with it
+		t.Errorf("%d records after a power cut; the one that was read had counted", len(records))
+	}
+}
