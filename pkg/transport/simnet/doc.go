@@ -14,4 +14,5 @@
 // one end may keep a session a little longer than the other. A message that
 // meets a cut waits, as TCP would retransmit it, and is lost with the session
 // if the session ends first. A crashed node says no goodbye.
+// Keys are whom an end was told to know when it started.
 package simnet

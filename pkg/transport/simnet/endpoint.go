@@ -14,6 +14,7 @@ type Endpoint struct {
 	net     *Net
 	self    ident.Node
 	handler transport.Handler
+	members []ident.Node         // whom it knows; empty: everybody
 	peers   map[ident.Node]*half // the current session with each peer
 	numbers uint64
 	gone    bool // crashed: told nothing more
@@ -50,9 +51,14 @@ func (e *Endpoint) run(f func()) {
 	}
 }
 
+// knows tells whether the key of another is one of its members'.
+func (e *Endpoint) knows(other ident.Node) bool {
+	return len(e.members) == 0 || slices.Contains(e.members, other)
+}
+
 // SendControl sends over the first path that is up.
 func (e *Endpoint) SendControl(to ident.Node, msg []byte) {
-	if e.gone || len(msg) > transport.MaxControl {
+	if e.gone || len(msg) > transport.MaxControl || !e.knows(to) {
 		return
 	}
 	for _, p := range e.net.paths {
@@ -69,7 +75,7 @@ func (e *Endpoint) SendControl(to ident.Node, msg []byte) {
 		for range copies {
 			m := bytes.Clone(msg)
 			e.net.sched.After(e.net.travel(w), func() {
-				if other := e.net.ends[to]; other != nil && !w.cut {
+				if other := e.net.ends[to]; other != nil && !w.cut && other.knows(e.self) {
 					other.run(func() { other.handler.Control(e.self, m) })
 				}
 			})
@@ -178,7 +184,7 @@ func (n *Net) open(a, b ident.Node) {
 	}
 	n.sched.After(n.between(n.Timing.Open, 2*n.Timing.Open), func() {
 		ea, eb := n.ends[a], n.ends[b]
-		if ea == nil || eb == nil || ea.frozen || eb.frozen || ea.peers[b] != nil {
+		if ea == nil || eb == nil || !ea.knows(b) || !eb.knows(a) || ea.frozen || eb.frozen || ea.peers[b] != nil {
 			return
 		}
 		i := slices.IndexFunc(n.paths, func(p *path) bool { return p.data && !p.dead && p.joins(a, b) && !p.ways[0].cut && !p.ways[1].cut })

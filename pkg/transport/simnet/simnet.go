@@ -153,12 +153,14 @@ func (p *path) way(from ident.Node) *way {
 
 func (p *path) joins(a, b ident.Node) bool { return p.a == a && p.b == b || p.a == b && p.b == a }
 
-// Start gives a node its endpoint; after Crash, a new one.
-func (n *Net) Start(self ident.Node, h transport.Handler) *Endpoint {
+// Start gives a node its endpoint; after Crash, a new one. With members named, it knows
+// these alone for its life, as one that has their keys: nothing passes between it and
+// anybody else.
+func (n *Net) Start(self ident.Node, h transport.Handler, members ...ident.Node) *Endpoint {
 	if n.ends[self] != nil {
 		panic(fmt.Sprintf("simnet: node %v started twice", self))
 	}
-	e := &Endpoint{net: n, self: self, handler: h, peers: map[ident.Node]*half{}}
+	e := &Endpoint{net: n, self: self, handler: h, members: members, peers: map[ident.Node]*half{}}
 	n.ends[self] = e
 	n.show(e)
 	known := false

@@ -192,3 +192,34 @@ func TestAThawedNodeHearsThePastBeforeItLearnsThatItIsOver(t *testing.T) {
 	}
 	w.Await("a new session", func() bool { return logs[0].Session(11) != 0 && logs[1].Session(10) > old })
 }
+
+func TestNothingPassesBetweenEndsOfWhichOneDoesNotKnowTheOther(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		known  [2][]ident.Node
+		passes bool
+	}{
+		{"everybody", [2][]ident.Node{}, true},
+		{"each other", [2][]ident.Node{{11, 12}, {10}}, true},
+		{"one is a stranger to the other", [2][]ident.Node{{12}, {10, 12}}, false},
+		{"the same, the other way round", [2][]ident.Node{{11}, {12}}, false},
+	} {
+		w := newWorld(t, 1)
+		logs := [2]*transporttest.Log{transporttest.NewLog(t, "a"), transporttest.NewLog(t, "b")}
+		ends := [2]transport.Endpoint{w.net.Start(10, logs[0], tc.known[0]...), w.net.Start(11, logs[1], tc.known[1]...)}
+		for i := range 20 { // some are lost
+			ends[0].SendControl(11, fmt.Append(nil, i))
+			ends[1].SendControl(10, fmt.Append(nil, i))
+		}
+		w.a.run(time.Second)
+		for i, l := range logs {
+			controls := 0
+			for m := range 20 {
+				controls += l.Heard(fmt.Sprint(m))
+			}
+			if session := l.Session(w.ID(1-i)) != 0; session != tc.passes || controls > 0 != tc.passes {
+				t.Errorf("%s: end %d has a session: %v, and %d control messages; want some: %v", tc.name, i, session, controls, tc.passes)
+			}
+		}
+	}
+}
