@@ -1,6 +1,7 @@
 package world
 
 import (
+	"slices"
 	"time"
 
 	"beffroi.dev/pkg/block/mirror"
@@ -35,6 +36,8 @@ var faults = []fault{
 	{"failed sync", 4, (*World).failDisk},
 	{"full copy, and a source that is cut", 5, (*World).fullCopy},
 	{"switch there and back past a user", 6, (*World).thereAndBack},
+	{"kill of a node's services", 6, (*World).killServices},
+	{"a node is lost and replaced", 14, (*World).loseNode},
 }
 
 // nextFault strikes one fault after a while and plans the next.
@@ -101,6 +104,20 @@ func (w *World) cutPower(n *node) (func(), bool) {
 	}, true
 }
 
+// killServices ends a node's processes, not its power: its disk keeps its cache.
+func (w *World) killServices() (func(), bool) {
+	n := w.nodes[w.rng.IntN(2)]
+	if !n.alive {
+		return nil, false
+	}
+	n.die("kill")
+	return func() {
+		if !n.alive {
+			n.start()
+		}
+	}, true
+}
+
 func (w *World) cutBoth() (func(), bool) {
 	a, b := w.nodes[0], w.nodes[1]
 	if w.rng.IntN(2) == 0 {
@@ -138,7 +155,7 @@ const (
 )
 
 func (w *World) cutPaths(d direction, names ...string) (func(), bool) {
-	from, to := blockNodeA, blockNodeB
+	from, to := w.nodes[0].id, w.nodes[1].id
 	if w.rng.IntN(2) == 0 {
 		from, to = to, from
 	}
@@ -157,22 +174,30 @@ func (w *World) cutPaths(d direction, names ...string) (func(), bool) {
 }
 
 func (w *World) cutLan() (func(), bool) {
-	n := w.nodes[w.rng.IntN(3)]
-	others := func(f func(a, b ident.Node, name string)) {
-		for _, o := range w.nodes {
-			if o != n {
-				f(n.id, o.id, "lan")
-				f(o.id, n.id, "lan")
+	return w.isolate(w.nodes[w.rng.IntN(3)], "lan"), true
+}
+
+// isolate cuts the paths of these names between a machine and all others, and returns
+// what heals them.
+func (w *World) isolate(n *node, names ...string) (heal func()) {
+	each := func(f func(a, b ident.Node, name string)) {
+		for _, o := range w.machines {
+			for _, name := range names {
+				if o != n && slices.Contains(paths(n, o), name) {
+					f(n.id, o.id, name)
+					f(o.id, n.id, name)
+				}
 			}
 		}
 	}
-	others(w.net.Cut)
-	return func() { others(w.net.Heal) }, true
+	each(w.net.Cut)
+	return func() { each(w.net.Heal) }
 }
 
 // cutOverSlowDisk slows the disk of the node that follows, so that much of what it was
 // sent is not durable there, and cuts the power of both: whatever was acknowledged must be
-// there although the follower is back first.
+// there although the follower is back first. Its services may have been killed before
+// that: then they have read what lay in the disk's cache.
 func (w *World) cutOverSlowDisk() (func(), bool) {
 	leads, follows := w.nodes[0], w.nodes[1]
 	if w.serving() == follows {
@@ -183,19 +208,30 @@ func (w *World) cutOverSlowDisk() (func(), bool) {
 	}
 	follows.slow = w.between(50*time.Millisecond, 300*time.Millisecond)
 	w.mendAfter(w.between(50*time.Millisecond, 500*time.Millisecond), func() {
-		follows.slow = 0
-		for _, n := range []*node{leads, follows} {
-			back, ok := w.cutPower(n)
-			switch {
-			case !ok: // another fault has it
-			case n == follows:
-				w.mendAfter(w.between(0, time.Second), back)
-			default:
-				w.mendAfter(w.between(2*time.Second, 6*time.Second), back)
-			}
+		if w.rng.IntN(3) == 0 && follows.ready() {
+			follows.die("kill")
+			follows.start()
+			w.mendAfter(w.between(50*time.Millisecond, 300*time.Millisecond), func() { w.cutBothOver(leads, follows) })
+			return
 		}
+		w.cutBothOver(leads, follows)
 	})
 	return nil, true
+}
+
+// cutBothOver cuts the power of both while the disk of one is slow.
+func (w *World) cutBothOver(leads, follows *node) {
+	follows.slow = 0
+	for _, n := range []*node{leads, follows} {
+		back, ok := w.cutPower(n)
+		switch {
+		case !ok: // another fault has it
+		case n == follows:
+			w.mendAfter(w.between(0, time.Second), back)
+		default:
+			w.mendAfter(w.between(2*time.Second, 6*time.Second), back)
+		}
+	}
 }
 
 func (w *World) slowDisk() (func(), bool) {
@@ -236,7 +272,7 @@ func (w *World) fullCopy() (func(), bool) {
 				source.core.DistrustPeer(spec.ID)
 			}
 			mend()
-			w.cutWhileItCopies(source, limit)
+			w.cutWhileCopying(source, source, limit.Add(4*time.Second))
 		case w.clk.Now() > limit:
 			mend()
 		default:
@@ -247,21 +283,26 @@ func (w *World) fullCopy() (func(), bool) {
 	return nil, true
 }
 
-// cutWhileItCopies cuts the power of a node in the middle of a resync, for a while.
-func (w *World) cutWhileItCopies(n *node, limit clock.Instant) {
-	if w.faults.stopped || !n.alive || w.clk.Now() > limit.Add(4*time.Second) {
+// cutWhileCopying cuts the power of a node for a while, in the middle of a resync from a
+// source.
+func (w *World) cutWhileCopying(source, victim *node, limit clock.Instant) {
+	if w.faults.stopped || !source.alive || w.clk.Now() > limit {
 		return
 	}
 	for _, spec := range w.groups {
-		if st, ok := n.status(spec.ID); ok && st.Resync != nil && st.Resync.Running && st.Resync.Dirty > 0 {
-			if back, ok := w.cutPower(n); ok {
-				w.count.States["source cut while it copied"]++
+		if st, ok := source.status(spec.ID); ok && st.Resync != nil && st.Resync.Running && st.Resync.Dirty > 0 {
+			if back, ok := w.cutPower(victim); ok {
+				what := "target cut while it was copied to"
+				if victim == source {
+					what = "source cut while it copied"
+				}
+				w.count.States[what]++
 				w.mendAfter(w.between(50*time.Millisecond, 2*time.Second), back)
 			}
 			return
 		}
 	}
-	w.After(w.between(time.Millisecond, 10*time.Millisecond), func() { w.cutWhileItCopies(n, limit) })
+	w.After(w.between(time.Millisecond, 10*time.Millisecond), func() { w.cutWhileCopying(source, victim, limit) })
 }
 
 // thereAndBack hands the local group over and gets it back, while the user here sleeps.
@@ -306,14 +347,18 @@ func (w *World) failDisk() (func(), bool) {
 // healAll ends every fault and starts whoever is down.
 func (w *World) healAll() {
 	w.faults.stopped = true
-	for _, a := range w.nodes {
-		for _, b := range w.nodes {
-			for _, name := range []string{"fibre1", "fibre2", "lan"} {
-				if a != b && (name == "lan" || a.data() && b.data()) {
-					w.net.Heal(a.id, b.id, name)
-				}
+	for _, a := range w.machines {
+		for _, b := range w.machines {
+			if a == b {
+				continue
+			}
+			for _, name := range paths(a, b) {
+				w.net.Heal(a.id, b.id, name)
 			}
 		}
+	}
+	for _, n := range w.machines {
+		n.thaw()
 	}
 	for _, n := range w.nodes {
 		n.slow = 0
@@ -325,8 +370,6 @@ func (w *World) healAll() {
 		}
 		if !n.alive {
 			n.start()
-		} else {
-			n.thaw()
 		}
 	}
 }

@@ -83,6 +83,24 @@ func (l *load) begin() {
 	}
 }
 
+// move takes the clients of a lost machine to the one in its place; what they asked may
+// or may not have happened. One stays with the first such machine, should it run on.
+func (l *load) move(lost, fresh *node) {
+	for _, c := range l.clients {
+		if c.node == lost {
+			if c.busy {
+				c.lost()
+			}
+			c.node = fresh
+		}
+	}
+	if len(l.clients) == 2*clientsPerEnd {
+		c := &client{l: l, id: len(l.clients), node: lost}
+		l.clients = append(l.clients, c)
+		l.w.After(l.w.between(0, 20*time.Millisecond), c.next)
+	}
+}
+
 func (l *load) stop() { l.stopped = true }
 
 func (l *load) quiet() bool {

@@ -3,6 +3,7 @@ package world
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"beffroi.dev/pkg/block/mirror"
@@ -12,6 +13,7 @@ import (
 	"beffroi.dev/pkg/disk"
 	"beffroi.dev/pkg/disk/simdisk"
 	"beffroi.dev/pkg/ident"
+	"beffroi.dev/pkg/quorum/cluster"
 	"beffroi.dev/pkg/transport"
 )
 
@@ -30,8 +32,11 @@ type node struct {
 	replica ident.UUID
 	slow    time.Duration // what the disk adds to each write
 	err     error         // a broken promise
+	file    members       // its configuration
+	gone    bool          // it does not start: it has burnt, or it lies in a cellar
 
 	gen     int
+	known   members // its configuration, as this life has read it
 	alive   bool
 	frozen  bool
 	waiting []func() // what happened while it was frozen
@@ -42,10 +47,18 @@ type node struct {
 	user    *user // of the local group; nil while the node is off
 }
 
-func (w *World) newNode(id ident.Node, name string, replica ident.UUID) *node {
+// newNode makes a machine with a blank store. It belongs to the pair from the genesis on,
+// or joins what is voted.
+func (w *World) newNode(id ident.Node, name string, replica ident.UUID, joins *cluster.State) *node {
 	n := &node{w: w, id: id, name: name, replica: replica, log: w.log.With("node", name)}
 	n.clk = w.clk.Skewed(w.between(0, time.Hour), 1+(w.rng.Float64()-0.5)*0.02)
-	n.voter = newVoter(n)
+	n.voter = newVoter(n, joins)
+	if joins == nil {
+		joins = w.genesis()
+	}
+	n.file = membersOf(joins, id)
+	w.cable(n)
+	w.machines = append(w.machines, n)
 	if n.data() {
 		n.disk = simdisk.New(diskSize)
 		if err := seglog.Format(n.disk, seglog.Identity{Pair: w.pair, Replica: n.replica}, w.rng.Uint64()); err != nil {
@@ -57,12 +70,7 @@ func (w *World) newNode(id ident.Node, name string, replica ident.UUID) *node {
 
 func (n *node) data() bool { return n.id != witness }
 
-func (n *node) peer() ident.Node {
-	if n.id == blockNodeA {
-		return blockNodeB
-	}
-	return blockNodeA
-}
+func (n *node) peer() ident.Node { return n.known.twin }
 
 // timing of the simulation: that of the lab profile, with a shorter hold so
 // that a run is not mostly waiting.
@@ -86,10 +94,17 @@ func (n *node) alone() bool {
 
 // start begins a life: recovery from the disk, then the network.
 func (n *node) start() {
+	if n.gone {
+		return
+	}
 	n.gen++
 	n.alive, n.frozen, n.waiting = true, false, nil
+	n.known = n.file
 	n.w.note("start "+n.name, uint64(n.gen))
-	n.voter.start()
+	if err := n.voter.start(); err != nil {
+		n.refuse(err)
+		return
+	}
 	if n.data() {
 		n.disk.Repair() // a new life gets a disk that works, whatever ended the old one
 		l, rec, err := seglog.Open(n.disk, n.w.pair, nil)
@@ -102,7 +117,7 @@ func (n *node) start() {
 			return
 		}
 	}
-	n.net = n.w.net.Start(n.id, handler{n, n.gen})
+	n.net = n.w.net.Start(n.id, handler{n, n.gen}, slices.Concat(n.known.others, n.w.haunts)...)
 	if n.data() {
 		n.tick()
 		n.user = newUser(n)
@@ -118,19 +133,27 @@ func (n *node) fail(err error) {
 
 // crash cuts the power.
 func (n *node) crash() {
-	n.w.note("crash "+n.name, uint64(n.gen))
+	n.die("crash")
+	if n.data() {
+		n.disk.Crash(n.w.rng)
+	}
+}
+
+// die ends a life, and no more: what the disk was not told to keep is in its cache.
+func (n *node) die(how string) {
+	n.w.note(how+" "+n.name, uint64(n.gen))
+	n.w.swap.noteDeath(n, how)
 	n.gen++
 	n.alive, n.frozen, n.waiting = false, false, nil
 	n.w.net.Crash(n.id)
 	n.voter.crash()
 	if n.data() {
-		if n.saving != nil { // the power goes in the middle of a checkpoint
+		if n.saving != nil { // it ends in the middle of a checkpoint
 			n.disk.FailAfter(n.w.rng.IntN(5))
 			_ = n.saving.Write(n.disk)
 			n.disk.Repair()
 			n.saving = nil
 		}
-		n.disk.Crash(n.w.rng)
 		n.core, n.user = nil, nil
 		for _, c := range n.w.load.clients {
 			if c.node == n {
@@ -300,8 +323,16 @@ func (h handler) Control(from ident.Node, msg []byte) {
 	h.do(func() { h.n.voter.receive(from, msg) })
 }
 
-func (h handler) SessionUp(_ ident.Node, session uint64, path string) {
-	h.do(func() {
+// twins hands on what comes from the twin's data link: a node's configuration has no
+// other.
+func (h handler) twins(from ident.Node, f func()) {
+	if from == h.n.peer() {
+		h.do(f)
+	}
+}
+
+func (h handler) SessionUp(from ident.Node, session uint64, path string) {
+	h.twins(from, func() {
 		h.n.w.note("session up "+h.n.name+" "+path, session)
 		if h.n.core != nil {
 			h.n.core.SessionUp(session)
@@ -309,8 +340,8 @@ func (h handler) SessionUp(_ ident.Node, session uint64, path string) {
 	})
 }
 
-func (h handler) Data(_ ident.Node, session uint64, msg []byte) {
-	h.do(func() {
+func (h handler) Data(from ident.Node, session uint64, msg []byte) {
+	h.twins(from, func() {
 		h.n.w.note("data "+h.n.name, session, uint64(len(msg)), uint64(msg[0]))
 		if h.n.core != nil {
 			h.n.core.Receive(session, append([]byte(nil), msg...))
@@ -318,8 +349,8 @@ func (h handler) Data(_ ident.Node, session uint64, msg []byte) {
 	})
 }
 
-func (h handler) SessionDown(_ ident.Node, session uint64, _ error) {
-	h.do(func() {
+func (h handler) SessionDown(from ident.Node, session uint64, _ error) {
+	h.twins(from, func() {
 		h.n.w.note("session down "+h.n.name, session)
 		if h.n.core != nil {
 			h.n.core.SessionDown(session)

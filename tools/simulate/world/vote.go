@@ -2,6 +2,7 @@ package world
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"beffroi.dev/pkg/block/frame"
@@ -22,11 +23,12 @@ const (
 type voter struct {
 	n       *node
 	store   *raftnode.Memory
+	joins   *cluster.State // who was voted in; nil for who is of the genesis
 	v       *raftnode.Voter
 	busy    bool // what the last Work asked for is not durable yet
 	inbox   []func() error
 	asked   map[askedKey]cluster.ProposalID
-	waiting map[cluster.ProposalID]mirror.Proposal
+	waiting map[cluster.ProposalID]func(cluster.Result)
 	random  uint64
 }
 
@@ -79,8 +81,11 @@ func specs(s *cluster.State) []mirror.GroupSpec {
 	return out
 }
 
-func newVoter(n *node) *voter {
-	v := &voter{n: n, store: &raftnode.Memory{}}
+func newVoter(n *node, joins *cluster.State) *voter {
+	v := &voter{n: n, store: &raftnode.Memory{}, joins: joins}
+	if joins != nil {
+		return v
+	}
 	p, err := raftnode.Genesis(n.w.genesis())
 	if err == nil {
 		err = v.store.Persist(p)
@@ -91,17 +96,21 @@ func newVoter(n *node) *voter {
 	return v
 }
 
-func (v *voter) start() {
+func (v *voter) start() error {
 	v.busy, v.inbox = false, nil
-	v.asked, v.waiting = map[askedKey]cluster.ProposalID{}, map[cluster.ProposalID]mirror.Proposal{}
+	v.asked, v.waiting = map[askedKey]cluster.ProposalID{}, map[cluster.ProposalID]func(cluster.Result){}
 	from, err := v.store.Restore()
-	if err == nil {
-		cfg := raftnode.CoreConfig{Self: v.n.id, ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, Seed: v.n.w.rng.Uint64()}
-		v.v, err = raftnode.NewVoter(raftnode.VoterConfig{Core: cfg, SnapshotEvery: 20}, from)
-	}
 	if err != nil {
-		v.n.fail(fmt.Errorf("voter %s does not start: %w", v.n.name, err))
+		return err
 	}
+	cfg := raftnode.VoterConfig{SnapshotEvery: 20, Core: raftnode.CoreConfig{
+		Self: v.n.id, ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, Joins: v.joins != nil, Seed: v.n.w.rng.Uint64(),
+	}}
+	if v.joins != nil {
+		cfg.Until = v.joins.Clone()
+	}
+	v.v, err = raftnode.NewVoter(cfg, from)
+	return err
 }
 
 func (v *voter) crash() { v.v, v.inbox, v.busy = nil, nil, false }
@@ -131,6 +140,9 @@ func (v *voter) tick() {
 
 func (v *voter) receive(from ident.Node, msg []byte) {
 	v.n.w.note("vote "+v.n.name, uint64(from), uint64(len(msg)))
+	if !slices.Contains(v.n.known.others, from) {
+		v.n.w.count.States["replace: a vote message of the lost machine is heard"]++
+	}
 	v.do(func() error {
 		_ = v.v.Step(from, msg) // a message that does not fit is raft's own affair
 		return nil
@@ -194,20 +206,27 @@ func (v *voter) finish(work raftnode.Work) {
 	v.pump()
 }
 
-// settle answers the core's proposal.
+// settle answers who has proposed.
 func (v *voter) settle(a raftnode.Applied) {
-	p, ok := v.waiting[a.ID]
-	if !ok {
-		return
+	if answer, ok := v.waiting[a.ID]; ok {
+		delete(v.waiting, a.ID)
+		answer(a.Result)
 	}
-	delete(v.waiting, a.ID)
-	out := mirror.Chosen
-	if a.Result.Refused != "" {
+}
+
+// answer tells the core what became of its proposal.
+func (v *voter) answer(p mirror.Proposal, r cluster.Result) {
+	out, st := mirror.Chosen, v.v.State()
+	if r.Refused != "" {
 		out = mirror.Refused
-		if v.v.State().Groups[p.Group].Config.Epoch > p.Base {
+		_, member := st.Nodes[v.n.peer()]
+		switch {
+		case st.Groups[p.Group].Config.Epoch > p.Base:
 			out = mirror.Stale
-		} else {
-			v.n.fail(fmt.Errorf("the vote refused %s of group %d by %s: %s", p.Kind, p.Group, v.n.name, a.Result.Refused))
+		case p.Kind == mirror.Grow && !member:
+			v.n.w.count.States["replace: the lost node is not taken in again"]++
+		default:
+			v.n.fail(fmt.Errorf("the vote refused %s of group %d by %s: %s", p.Kind, p.Group, v.n.name, r.Refused))
 		}
 	}
 	v.n.core.ProposalDone(p, out)
@@ -216,6 +235,7 @@ func (v *voter) settle(a raftnode.Applied) {
 // publish hands the state to the mirror and notes what it shows.
 func (v *voter) publish() {
 	w, groups := v.n.w, specs(v.v.State())
+	v.n.follow(v.v.State())
 	v.n.learn(groups, v.v.State().Next.Group)
 	for _, s := range groups {
 		w.noteConf(v.n, s)
@@ -255,18 +275,27 @@ func (v *voter) propose(p mirror.Proposal) {
 	key := askedKey{p.Group, p.Base, p.Kind}
 	id, ok := v.asked[key]
 	if !ok {
-		v.random++
-		id = cluster.ProposalID{Node: v.n.id, Random: uint64(v.n.gen)<<32 | v.random}
+		id = v.newID()
 		v.asked[key] = id
 	}
-	v.waiting[id] = p
 	do := &cluster.Reconfigure{Group: p.Group, Base: p.Base, Kind: cluster.ChangeKind(p.Kind), By: v.n.id, New: cluster.Config{
 		Epoch: p.Conf.Epoch, Primary: p.Conf.Primary, InSync: p.Conf.InSync, Cut: cluster.Cut{Epoch: p.Conf.CutEpoch, Seq: p.Conf.CutSeq},
 		Lineage: p.Conf.Lineage,
 	}}
 	if p.Kind == mirror.Grow {
-		do.Replica = v.v.State().Nodes[v.n.peer()].Replica
+		do.Replica = v.n.known.replica
 	}
+	v.ask(id, do, func(r cluster.Result) { v.answer(p, r) })
+}
+
+func (v *voter) newID() cluster.ProposalID {
+	v.random++
+	return cluster.ProposalID{Node: v.n.id, Random: uint64(v.n.gen)<<32 | v.random}
+}
+
+// ask has the vote decide. The answer comes when the entry is applied, in this life.
+func (v *voter) ask(id cluster.ProposalID, do cluster.Action, answer func(cluster.Result)) {
+	v.waiting[id] = answer
 	cmd := cluster.Command{ID: id, WallMS: v.n.clk.Wall().UnixMilli(), Do: do}
 	b, err := cmd.Encode()
 	if err != nil {

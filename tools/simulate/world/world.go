@@ -2,6 +2,10 @@
 // the real code of store, mirror and vote, on simulated disks, network and
 // clocks, driven from one seed.
 //
+// A node may be lost for ever and another machine take its place (decision 13): from
+// then on the world has more machines than places, and the lost one may run on or come
+// back, to harm nobody.
+//
 // A World owns the time. Everything that happens is an event in its queue; what
 // it drew from its random source is all that differs between two runs. The
 // trace hash covers every event that reached a node, so that one seed run twice
@@ -36,23 +40,28 @@ type Options struct {
 
 // World is one run.
 type World struct {
-	opt      Options
-	rng      *rand.Rand
-	clk      *simclock.Clock
-	events   events
-	serial   uint64
-	trace    hash.Hash64
-	log      *slog.Logger
-	net      *simnet.Net
-	pair     ident.UUID
-	nodes    [3]*node // a, b, witness
-	replicas [3]ident.UUID
-	confs    map[confKey]seenConf
-	groups   []mirror.GroupSpec
-	load     *load
-	acked    uint64 // the highest number that a user of the local group was told to be durable
-	count    Counts
-	faults   faultState
+	opt       Options
+	rng       *rand.Rand
+	clk       *simclock.Clock
+	events    events
+	serial    uint64
+	trace     hash.Hash64
+	log       *slog.Logger
+	net       *simnet.Net
+	fast      simnet.Link // a fibre
+	pair      ident.UUID
+	nodes     [3]*node // a, b, witness: whoever has that place now
+	machines  []*node  // all that there ever were
+	replicas  [3]ident.UUID
+	confs     map[confKey]seenConf
+	groups    []mirror.GroupSpec
+	load      *load
+	swap      *replacement // the one that is going on
+	newcomers ident.Node   // how many there were: each has a number that never voted
+	haunts    []ident.Node // lost nodes whose votes are let through, as if keys were nothing
+	acked     uint64       // the highest number that a user of the local group was told to be durable
+	count     Counts
+	faults    faultState
 }
 
 // Counts is what happened in a run, by kind.
@@ -150,29 +159,41 @@ func New(opt Options) *World {
 	}
 	w.pair = w.uuid()
 	w.net = simnet.New(w.rng, w)
-	w.buildNet()
+	w.fast = simnet.Link{Delay: w.between(20*time.Microsecond, 500*time.Microsecond), Jitter: 200 * time.Microsecond}
 	for i := range w.replicas {
 		w.replicas[i] = w.uuid()
 	}
 	w.groups = specs(w.genesis())
 	w.confs = map[confKey]seenConf{}
 	for i, id := range []ident.Node{blockNodeA, blockNodeB, witness} {
-		w.nodes[i] = w.newNode(id, "abw"[i:i+1], w.replicas[i])
+		w.nodes[i] = w.newNode(id, "abw"[i:i+1], w.replicas[i], nil)
 	}
 	w.load = newLoad(w)
 	return w
 }
 
-// buildNet joins the three by the topology of the design: two fibres between
-// the nodes, a lan between all.
-func (w *World) buildNet() {
-	fast := simnet.Link{Delay: w.between(20*time.Microsecond, 500*time.Microsecond), Jitter: 200 * time.Microsecond}
-	lan := simnet.Link{Delay: time.Millisecond, Jitter: 2 * time.Millisecond, Loss: 0.01, Duplicate: 0.01}
-	w.net.Join(blockNodeA, blockNodeB, "fibre1", true, fast)
-	w.net.Join(blockNodeA, blockNodeB, "fibre2", true, fast)
-	w.net.Join(blockNodeA, blockNodeB, "lan", false, lan)
-	w.net.Join(blockNodeA, witness, "lan", false, lan)
-	w.net.Join(blockNodeB, witness, "lan", false, lan)
+var lan = simnet.Link{Delay: time.Millisecond, Jitter: 2 * time.Millisecond, Loss: 0.01, Duplicate: 0.01}
+
+// cable joins a machine to all others by the topology of the design: two fibres between
+// nodes, a lan between all.
+func (w *World) cable(n *node) {
+	for _, o := range w.machines {
+		for _, name := range paths(o, n) {
+			if name == "lan" {
+				w.net.Join(o.id, n.id, name, false, lan)
+			} else {
+				w.net.Join(o.id, n.id, name, true, w.fast)
+			}
+		}
+	}
+}
+
+// paths are those between two machines.
+func paths(a, b *node) []string {
+	if a.data() && b.data() {
+		return []string{"fibre1", "fibre2", "lan"}
+	}
+	return []string{"lan"}
 }
 
 // Run drives the cluster through load and faults, then heals everything and
@@ -201,7 +222,7 @@ func (w *World) Run() (Counts, uint64, error) {
 
 func (w *World) finish(err error) (Counts, uint64, error) {
 	w.count.SimTime = time.Duration(w.clk.Now())
-	for _, n := range w.nodes {
+	for _, n := range w.machines {
 		if n.err != nil && err == nil {
 			err = n.err
 		}
@@ -214,12 +235,12 @@ func (w *World) done() bool {
 	for _, n := range w.count.Faults {
 		total += n
 	}
-	return w.load.issued >= w.opt.Ops && total >= w.opt.Faults && w.count.Primaries >= 1
+	return w.load.issued >= w.opt.Ops && total >= w.opt.Faults && w.count.Primaries >= 1 && w.swap == nil
 }
 
 // broken is the first failure that a node reported.
 func (w *World) broken() error {
-	for _, n := range w.nodes {
+	for _, n := range w.machines {
 		if n.err != nil {
 			return n.err
 		}
@@ -254,6 +275,9 @@ func (w *World) restartFailed() {
 }
 
 func (w *World) settled() bool {
+	if w.swap != nil {
+		return false
+	}
 	for _, spec := range w.groups {
 		a, okA := w.nodes[0].status(spec.ID)
 		b, okB := w.nodes[1].status(spec.ID)

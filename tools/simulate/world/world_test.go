@@ -36,7 +36,15 @@ func TestEverySeedKeepsItsPromises(t *testing.T) {
 				t.Errorf("no seed had the fault %q", f)
 			}
 		}
-		for _, s := range []string{"mirrored", "solo", "resync", "checkpoint"} {
+		for _, s := range []string{
+			"mirrored", "solo", "resync", "checkpoint",
+			"replace: refused", "replace: asked again", "replace: voted", "replace: the newcomer is in sync",
+			"replace: the lost node is back", "replace: the lost machine is back, too late",
+			"replace: voted while the lost machine is heard", "replace: voted while the lost machine runs on unheard",
+			"replace: a vote message of the lost machine is heard", "replace: the lost node is not taken in again",
+			"replace: the survivor dies before it is over", "replace: the newcomer dies before it is over", "replace: the witness dies before it is over",
+			"source cut while it copied", "target cut while it was copied to",
+		} {
 			if total.States[s] == 0 {
 				t.Errorf("no seed reached the state %q", s)
 			}
