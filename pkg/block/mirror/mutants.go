@@ -16,6 +16,7 @@ type mutation struct {
 	readWithoutLease     bool // the primary of two reads without a lease
 	serveBeforeCommitted bool // a new primary serves before its tail is committed
 	dropUnknown          bool // a state older than a group is taken for its deletion
+	blankByDifference    bool // a blank replica is taken up to date by difference
 	forgetIncomplete     bool // a replica does not remember that a full resync never ended
 	anyReign             bool // a local group's user of an older reign is let in
 }

@@ -196,6 +196,9 @@ func (g *group) streamToReturning(m join) {
 		lacksAll = false // this life knows what it still owes
 	}
 	full := g.lostPeer || m.last < g.base || m.last == 0 && g.last > 0 || lacksAll || g.diverged(m)
+	if mutant.blankByDifference && m.last == 0 {
+		full = false
+	}
 	if full {
 		g.feeds, g.feedsFrom = true, g.last
 		g.c.stats.FullResyncs++

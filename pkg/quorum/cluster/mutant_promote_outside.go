@@ -2,4 +2,4 @@
 
 package cluster
 
-const promoteOutside = true
+func init() { mutant.promoteOutside = true }

@@ -93,10 +93,10 @@ func (a *Reconfigure) allowed(s *State, old, next Config) error {
 		}
 		return a.growAllowed(s, old, next)
 	case Promote:
-		if byPrimary || !old.Has(a.By) && !promoteOutside {
+		if byPrimary || !old.Has(a.By) && !mutant.promoteOutside {
 			return refuse("promote: only a member of the in-sync set that is not primary may, %v is not", a.By)
 		}
-		if next.Primary != a.By || !part && !promoteOutside {
+		if next.Primary != a.By || !part && !mutant.promoteOutside {
 			return refuse("promote: %v becomes primary of a part of the in-sync set", a.By)
 		}
 	case Switch:
