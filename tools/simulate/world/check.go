@@ -11,10 +11,27 @@ import (
 	"beffroi.dev/pkg/ident"
 )
 
-// checkEnd holds the two copies against each other, then lets each node serve
-// alone and read everything, and holds the whole history against that of one
-// disk.
+// checkEnd holds the two copies against each other, also when a node has read its log
+// again, then lets each node serve alone and read everything, and holds the whole history
+// against that of one disk.
 func (w *World) checkEnd() error {
+	if err := w.sameCopies(); err != nil {
+		return err
+	}
+	follower := w.nodes[0]
+	if follower == w.serving() {
+		follower = w.nodes[1]
+	}
+	follower.crash()
+	follower.start()
+	for back := w.clk.Now().Add(2 * time.Second); w.clk.Now() < back; { // its twin notices, and it joins
+		if !w.step() || w.broken() != nil {
+			return w.broken()
+		}
+	}
+	if err := w.settle("after the follower has read its log again"); err != nil {
+		return err
+	}
 	if err := w.sameCopies(); err != nil {
 		return err
 	}

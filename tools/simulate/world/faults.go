@@ -34,7 +34,7 @@ var faults = []fault{
 	{"slow disk", 4, (*World).slowDisk},
 	{"planned switch", 12, (*World).planSwitch},
 	{"failed sync", 4, (*World).failDisk},
-	{"full copy, and a source that is cut", 5, (*World).fullCopy},
+	{"full copy that is cut", 5, (*World).fullCopy},
 	{"switch there and back past a user", 6, (*World).thereAndBack},
 	{"kill of a node's services", 6, (*World).killServices},
 	{"a node is lost and replaced", 14, (*World).loseNode},
@@ -251,7 +251,7 @@ func (w *World) planSwitch() (func(), bool) {
 }
 
 // fullCopy cuts a node's power until its twin has gone on alone everywhere, has the twin
-// copy everything to it, and cuts the twin's power while it copies.
+// copy everything to it, and cuts the power of one of them while it copies.
 func (w *World) fullCopy() (func(), bool) {
 	i := w.rng.IntN(2)
 	lost, source := w.nodes[i], w.nodes[1-i]
@@ -272,7 +272,7 @@ func (w *World) fullCopy() (func(), bool) {
 				source.core.DistrustPeer(spec.ID)
 			}
 			mend()
-			w.cutWhileCopying(source, source, limit.Add(4*time.Second))
+			w.cutWhileCopying(source, w.nodes[w.rng.IntN(2)], limit.Add(4*time.Second))
 		case w.clk.Now() > limit:
 			mend()
 		default:

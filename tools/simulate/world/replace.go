@@ -51,11 +51,11 @@ func (n *node) follow(s *cluster.State) {
 // restarts is how services end that begin anew at once, in order.
 const restarts = "restart"
 
-// refuse takes a life that cannot begin. Only a lost machine has a right to that: what
-// it has learnt may be that it is no member any more.
+// refuse takes a life that cannot begin. Only a lost machine has a right to that: it may
+// have learnt that it is no member any more, and that before its twin has.
 func (n *node) refuse(cause error) {
 	n.alive = false
-	if slices.Contains(n.w.nodes[:], n) {
+	if slices.Contains(n.w.nodes[:], n) && (n.w.swap == nil || n != n.w.swap.lost) {
 		n.fail(fmt.Errorf("voter %s does not start: %w", n.name, cause))
 		return
 	}
