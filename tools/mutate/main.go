@@ -32,6 +32,7 @@ var mutants = []struct{ tag, rule string }{
 	{"serve_before_committed", "R5: a new primary serves before its tail is committed"},
 	{"drop_unknown", "a state older than a group is taken for its deletion"},
 	{"forget_incomplete", "R8: a full resync that was cut is taken for complete"},
+	{"forget_copies", "R8: recovery discards what was copied, and had counted"},
 	{"blank_by_difference", "R8: a newcomer's blank store is taken up to date by difference"},
 	{"replace_in_sync", "R9: a lost node is replaced although it is in sync"},
 	{"trust_cache", "R1: what recovery reads is taken for durable"},

@@ -17,6 +17,7 @@ type mutation struct {
 	serveBeforeCommitted bool // a new primary serves before its tail is committed
 	dropUnknown          bool // a state older than a group is taken for its deletion
 	blankByDifference    bool // a blank replica is taken up to date by difference
+	forgetCopies         bool // recovery discards copies that counted in life
 	forgetIncomplete     bool // a replica does not remember that a full resync never ended
 	anyReign             bool // a local group's user of an older reign is let in
 }

@@ -47,6 +47,7 @@ func Open(cfg Config, l *seglog.Log, rec *seglog.Recovery, now clock.Instant, lo
 		return nil, fmt.Errorf("open mirror: %w", err)
 	}
 	for _, g := range c.order {
+		g.apply()
 		g.grantedAt, g.enteredAt = now, now
 	}
 	return c, nil
@@ -87,7 +88,9 @@ func (c *Core) replay(r *frame.Record, at seglog.Position, slot int) error {
 	case frame.Truncate, frame.Start, frame.Reset:
 		// Copies carry committed data, so no Commit follows them: in life they counted as
 		// soon as they were durable, before the rest was discarded.
-		g.apply()
+		if !mutant.forgetCopies {
+			g.apply()
+		}
 	}
 	switch r.Kind {
 	case frame.Write, frame.Unmap, frame.Copy, frame.CopyUnmap:

@@ -1,0 +1,5 @@
+//go:build mutant_forget_copies
+
+package mirror
+
+func init() { mutant.forgetCopies = true }
