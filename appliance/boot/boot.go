@@ -71,6 +71,7 @@ func Run(ctx context.Context, c Config, console io.Writer) error {
 	if fault := lingering.Stop(stopBound); fault != nil {
 		log.Error("the fences of init's former life", "cause", fault)
 	}
+	s.feeder.linger(false)
 	if err == nil {
 		end.orderly(func() { s.handOver(ctx, seq) })
 		tasks.Go("clock", s.keepClock)

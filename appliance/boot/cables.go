@@ -37,7 +37,7 @@ func (s *system) probeCables() {
 }
 
 // watchCables probes the cards in the roles that they have now, until a fibre gets
-// another card.
+// another card, or a card has appeared.
 func (s *system) watchCables(ctx context.Context, seen *sighting) error {
 	cfg, err := LoadNetwork(s.dir)
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *system) watchCables(ctx context.Context, seen *sighting) error {
 	}
 	tasks := task.New(ctx)
 	tasks.Go("cable probe", w.Run)
-	seen.cardless = len(faults)
+	seen.cardless = len(s.net.Status().Faults) // as the kernel was told, not as it is by now
 	s.tellCables(ctx, w, seen, cfg, faults)
 	return tasks.Stop(stopBound)
 }
@@ -82,8 +82,11 @@ func ports(cards []netcfg.Card, roles netcfg.Roles, cfg netcfg.Config) []probe.P
 func (s *system) tellCables(ctx context.Context, w *probe.Watcher, seen *sighting, cfg netcfg.Config, faults []netcfg.Fault) {
 	var told []status.Cable
 	for wait(ctx, cablesEvery); ctx.Err() == nil; wait(ctx, cablesEvery) {
-		if cards, err := netcfg.Cards(false); err == nil && seen.appeared(cards, cfg) && s.useCards(ctx) {
-			return
+		if cards, err := netcfg.Cards(false); err == nil && seen.appeared(cards, cfg) && time.Now().After(seen.again) {
+			if s.useCards(ctx) {
+				return
+			}
+			seen.again = time.Now().Add(restAfter)
 		}
 		reports, err := w.Report()
 		if err != nil {
@@ -163,8 +166,13 @@ func (s *system) useCards(ctx context.Context) bool {
 			return err
 		}
 		defer s.reroute()
-		_, err = s.net.Apply(ctx, cfg)
-		return err
+		if _, err := s.net.Apply(ctx, cfg); err != nil {
+			return err
+		}
+		if cfg.Lan.Mode == netcfg.ModeDHCP { // an earlier try may have ended the client
+			return s.lease(cfg)
+		}
+		return nil
 	})
 	if err != nil {
 		s.log.Warn("a card has appeared, and is not used yet; trying again", "cause", err)

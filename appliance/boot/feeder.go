@@ -67,7 +67,9 @@ func (f *feeder) within(bound time.Duration) {
 
 func (f *feeder) moves() { f.tell((*vigil).moves) }
 
-func (f *feeder) linger() { f.tell((*vigil).linger) }
+func (f *feeder) linger(on bool) {
+	f.tell(func(v *vigil, now time.Duration) { v.linger(now, on) })
+}
 
 func (f *feeder) watch() { f.tell((*vigil).watch) }
 

@@ -29,6 +29,7 @@ type sighting struct {
 	rest        time.Time         // no attempt before
 	from        map[string]string // by fibre that was followed: the card in which it was first looked for
 	cardless    int               // how many roles had no card
+	again       time.Time         // when a card that appeared may be tried again
 }
 
 // appeared reports whether roles have their cards that had none: a card that is slow, or

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,10 +62,11 @@ func (s *system) network(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	note, err := usable(st)
+	note, err := usable(st, s.knownLan())
 	if err != nil {
 		return "", err
 	}
+	s.rememberLan(st)
 	if cfg.Lan.Mode == netcfg.ModeDHCP {
 		if err := s.lease(cfg); err != nil {
 			return "", err
@@ -83,11 +85,35 @@ func (s *system) reroute() {
 	}
 }
 
-// usable says which roles have their cards, and which have none and why. A network that
-// lacks its card is no reason to go without the others: the alarm is that of a cable (see
-// cables), and a card that appears later is used then. Only a node without any card of a
-// role cannot go on.
-func usable(st netcfg.Status) (note string, err error) {
+// lanCard is the file that remembers the MAC of the lan's card, as it was when no role
+// lacked its own.
+func (s *system) lanCard() string { return filepath.Join(string(s.dir), "lan-card") }
+
+func (s *system) knownLan() string {
+	b, _ := os.ReadFile(s.lanCard()) // nothing is known then
+	return strings.TrimSpace(string(b))
+}
+
+// rememberLan keeps the lan's card of a network that is whole.
+func (s *system) rememberLan(st netcfg.Status) {
+	mac := st.Roles[netcfg.RoleLan].MAC.String()
+	if len(st.Faults) > 0 || mac == s.knownLan() {
+		return
+	}
+	if err := seed.WriteWhole(s.lanCard(), []byte(mac+"\n")); err != nil {
+		s.log.Warn("which card the lan has is not remembered", "cause", err)
+	}
+}
+
+// errOtherLan is a node whose cards have moved up: roles go by place when they are given so.
+var errOtherLan = errors.New("a card is missing, and the lan would get another one than at the last boot with all cards")
+
+// usable says which roles have their cards, and which have none and why. A fibre that
+// lacks its card is no reason to go without the other networks: the alarm is that of a
+// cable (see cables), and a card that appears later is used then. But a node must not lead
+// that the citizens cannot reach: the lan needs its card, and the one that it had (known;
+// empty when nothing is remembered).
+func usable(st netcfg.Status, known string) (note string, err error) {
 	var notes []string
 	var faults []error
 	for role, card := range st.Roles {
@@ -98,7 +124,12 @@ func usable(st netcfg.Status) (note string, err error) {
 		faults = append(faults, f)
 		notes = append(notes, "without a card: "+f.Error())
 	}
-	if len(st.Roles) == 0 {
+	lan, ok := st.Roles[netcfg.RoleLan]
+	if len(faults) > 0 && ok && lan.MAC.String() != known {
+		faults = append(faults, errOtherLan)
+		ok = false
+	}
+	if !ok {
 		return "", errors.Join(faults...)
 	}
 	return strings.Join(notes, ", "), nil

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -10,25 +11,33 @@ import (
 )
 
 func TestANodeGoesOnWithTheCardsThatItHas(t *testing.T) {
-	cards := []netcfg.Card{{Name: "eth0", PCI: "0000:01:00.0"}, {Name: "eth1", PCI: "0000:02:00.0"}, {Name: "eth2", PCI: "0000:03:00.0"}}
+	cards := []netcfg.Card{
+		{Name: "eth0", PCI: "0000:01:00.0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}, {Name: "eth1", PCI: "0000:02:00.0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}},
+		{Name: "eth2", PCI: "0000:03:00.0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 3}},
+	}
+	const lan = "02:00:00:00:00:01"
 	cfg := netcfg.Config{Lan: netcfg.Lan{Port: "#0"}, Fibres: []netcfg.Fibre{{Name: "fibre1", Port: "#1"}, {Name: "fibre2", Port: "#2"}}}
 	byName := netcfg.Config{Lan: netcfg.Lan{Port: "eth0"}, Fibres: []netcfg.Fibre{{Name: "fibre1", Port: "eth1"}, {Name: "fibre2", Port: "eth2"}}}
 	for _, tc := range []struct {
 		name  string
 		cfg   netcfg.Config
 		cards []netcfg.Card
+		known string   // the lan's card of before
 		note  []string // what it says, in order
 		fails []string // the roles that it names when it cannot go on
 	}{
-		{"all are there", cfg, cards, []string{"fibre1 eth1, fibre2 eth2, lan eth0"}, nil},
-		{"the last one is dead", cfg, cards[:2], []string{"fibre1 eth1, lan eth0", "without a card: fibre2: there is no card #2"}, nil},
-		{"both fibres are dead", cfg, cards[:1], []string{"lan eth0", "without a card: fibre1", "without a card: fibre2"}, nil},
-		{"the lan is dead, and no other card is taken for it", byName, cards[1:], []string{"fibre1 eth1, fibre2 eth2", "without a card: lan"}, nil},
-		{"no card has a role", byName, []netcfg.Card{{Name: "eth7"}}, nil, []string{"lan", "fibre1", "fibre2"}},
-		{"there is no card", cfg, nil, nil, []string{"lan", "fibre1", "fibre2"}},
+		{"all are there", cfg, cards, "", []string{"fibre1 eth1, fibre2 eth2, lan eth0"}, nil},
+		{"the last one is dead", cfg, cards[:2], lan, []string{"fibre1 eth1, lan eth0", "without a card: fibre2: there is no card #2"}, nil},
+		{"both fibres are dead", cfg, cards[:1], lan, []string{"lan eth0", "without a card: fibre1", "without a card: fibre2"}, nil},
+		{"a fibre is dead, and nothing is known of before", cfg, cards[:2], "", nil, []string{"fibre2"}},
+		{"the lan is dead, and a fibre's card has moved into its place", cfg, cards[1:], lan, nil, []string{"fibre2"}},
+		{"the lan is dead, and no other card is taken for it", byName, cards[1:], lan, nil, []string{"lan"}},
+		{"all are there, and the lan's is a new one", cfg, cards, "02:00:00:00:00:09", []string{"lan eth0"}, nil},
+		{"no card has a role", byName, []netcfg.Card{{Name: "eth7"}}, lan, nil, []string{"lan", "fibre1", "fibre2"}},
+		{"there is no card", cfg, nil, lan, nil, []string{"lan", "fibre1", "fibre2"}},
 	} {
 		roles, faults := netcfg.Assign(tc.cards, tc.cfg)
-		note, err := usable(netcfg.Status{Roles: roles, Faults: faults})
+		note, err := usable(netcfg.Status{Roles: roles, Faults: faults}, tc.known)
 		if got := rolesOf(err); !slices.Equal(got, tc.fails) || (err != nil) != (tc.fails != nil) {
 			t.Errorf("%s: fails for %v (%v); want %v", tc.name, got, err, tc.fails)
 		}

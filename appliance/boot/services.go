@@ -70,10 +70,10 @@ func (s *system) linger(ctx context.Context) *task.Group {
 			timing = t
 		}
 	}
-	s.feeder.linger()
+	s.feeder.linger(true)
 	tasks.Go("fences of the former life", func(ctx context.Context) error {
 		return fence.Linger(ctx, fence.Config{
-			Dir: s.dir, Timing: timing, KillCitizen: serviceaddr.Stale,
+			Dir: s.dir, Timing: timing, KillCitizen: func() {}, DropAddress: serviceaddr.Stale, // the service died with that life
 			Beat: func(ok bool) { s.feeder.beat(fences, ok) },
 		}, clock.System{}, s.log)
 	})

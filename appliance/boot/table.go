@@ -78,9 +78,12 @@ type Sequence struct {
 	file   string                                   // boot.json
 	enter  func(phase string, within time.Duration) // told as each try begins; and as it ends, what follows
 
+	saving sync.Mutex // held while the table is written: the newest is written last
+
 	mu      sync.Mutex // guards what follows
 	table   Table
 	failing string    // the phase whose last try has failed, and which is tried again
+	began   time.Time // the try that runs
 	over    bool      // all phases are
 	out     io.Writer // the console; nil once another program draws there
 }
@@ -128,19 +131,29 @@ func (s *Sequence) Run(ctx context.Context) error {
 func (s *Sequence) progress(failing string, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failing, s.over = failing, over
+	s.failing, s.began, s.over = failing, time.Time{}, over
 }
+
+// getsOn is how long a try runs that does not fail as the one before: it waits for a person,
+// or has much to do.
+const getsOn = time.Minute
 
 // Progress is the phase that is tried again because it has failed, if there is one, and
 // whether all phases are over.
 func (s *Sequence) Progress() (failing string, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.began.IsZero() && time.Since(s.began) > getsOn {
+		return "", s.over
+	}
 	return s.failing, s.over
 }
 
 func (s *Sequence) once(ctx context.Context, i int) error {
 	p, begun := s.phases[i], time.Now()
+	s.mu.Lock()
+	s.began = begun
+	s.mu.Unlock()
 	s.enter(p.Name, p.Within)
 	defer s.enter("after "+p.Name, pausing)
 	s.set(i, Line{Name: p.Name, State: Running})
@@ -248,6 +261,8 @@ func (s *Sequence) SetEnding(waits leave.Progress) {
 // save writes the table for the serial console. Before its folder exists, or when
 // it is full, the table is only on the console.
 func (s *Sequence) save() {
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	b, err := json.Marshal(s.Table())
 	if err != nil {
 		return

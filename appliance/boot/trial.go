@@ -101,8 +101,9 @@ func judge(n status.Node, silent, page error) verdict {
 }
 
 // judgePhases says how a boot fares whose phases are not over. What makes one fail may lie
-// in this release, as a driver that it lacks; but a machine without another one is left to
-// who stands before it. A phase that hangs is the watchdog's. It is pure.
+// in this release, as a driver that it lacks, a network card's too; but a machine without
+// another one is left to who stands before it. A phase that hangs is the watchdog's. It is
+// pure.
 func judgePhases(failing string, another bool) verdict {
 	if failing == "" {
 		return verdict{outside: true}
@@ -127,13 +128,14 @@ type Trial struct {
 
 // trial counts the time of a boot on trial. It is pure.
 type trial struct {
-	entry slots.Entry
-	left  time.Duration
+	entry   slots.Entry
+	another bool // release that the loader may start
+	left    time.Duration
 }
 
 // step takes a verdict after some time, and says what the console shows and whether
-// the machine is to reboot. An entry without tries left is not left for another one
-// by a reboot: it would only come again.
+// the machine is to reboot. After its last try the loader takes another entry, if there is
+// one; if there is none it would only take this one again.
 func (t *trial) step(v verdict, passed time.Duration) (show Trial, reboot bool) {
 	show = Trial{Entry: t.entry.Name(), State: "on-trial", Cause: v.cause, Detail: v.detail, Back: v.back}
 	if v.good {
@@ -147,7 +149,7 @@ func (t *trial) step(v verdict, passed time.Duration) (show Trial, reboot bool) 
 		return show, false
 	}
 	show.State = "failed"
-	return show, t.entry.Left > 0
+	return show, t.entry.Left > 0 || t.another
 }
 
 // onTrial is the entry that was booted, if it is on trial, and whether there is another.
@@ -183,7 +185,7 @@ func (s *system) watchTrial(ctx context.Context, seq *Sequence, reboot func()) e
 	if !e.Trial {
 		return nil
 	}
-	t := trial{entry: e, left: trialBound}
+	t := trial{entry: e, another: another, left: trialBound}
 	client := control.NewClient(s.dir.Socket("node"))
 	for tick := time.NewTicker(trialEvery); ; {
 		var v verdict

@@ -103,6 +103,11 @@ func TestATrialsTimeStandsStillForWhatLiesOutside(t *testing.T) {
 	if show, reboot := steps(on(0), inside, 1000); reboot || show.State != "failed" {
 		t.Errorf("without another try: %+v, reboot %v; want it to stay", show, reboot)
 	}
+	last := on(0)
+	last.another = true
+	if show, reboot := steps(last, inside, 10); !reboot || show.State != "failed" {
+		t.Errorf("after the last try, beside another release: %+v, reboot %v; want the loader to take that", show, reboot)
+	}
 	if show, reboot := steps(on(1), verdict{good: true}, 1); reboot || show.State != "good" {
 		t.Errorf("a good boot: %+v, reboot %v", show, reboot)
 	}

@@ -67,8 +67,8 @@ func (v *vigil) within(now, bound time.Duration) { v.since, v.bound = now, bound
 // moves says that the phase gets on.
 func (v *vigil) moves(now time.Duration) { v.since = now }
 
-// linger says that a former life of init has left guests behind.
-func (v *vigil) linger(now time.Duration) { v.lingers, v.beats[fences] = true, now }
+// linger says that the fences of a former life of init are executed, or not any more.
+func (v *vigil) linger(now time.Duration, on bool) { v.lingers, v.beats[fences] = on, now }
 
 // watch ends the phases and begins to ask for beats.
 func (v *vigil) watch(now time.Duration) {
@@ -96,7 +96,7 @@ func (v *vigil) fault(now time.Duration) (french, english string) {
 	}
 	counts := [loops]bool{fences: v.watched || v.lingers, services: v.watched}
 	for l, told := range [loops][2]string{
-		fences:   {"une machine virtuelle qui doit mourir vit, ou la boucle des clôtures ne tourne plus", "a guest that must die lives, or the loop of the fences does not move"},
+		fences:   {"une machine virtuelle ou une adresse qui doit disparaître est encore là, ou la boucle des clôtures ne tourne plus", "a guest or an address that must go is still there, or the loop of the fences does not move"},
 		services: {"les services ne sont plus surveillés", "the services are not looked after"},
 	} {
 		if silent := now - v.beats[l]; counts[l] && silent >= stale {

@@ -44,21 +44,27 @@ func TestTheWatchdogIsFedWhileTheBootAndThenTheLoopsMove(t *testing.T) {
 			v.beat(at(300), fences, true)
 			v.beat(at(300), services, true)
 		}, 309, ""},
-		{"beats that never come", func(v *vigil) { v.watch(at(100)) }, 110, "a guest that must die lives"},
+		{"beats that never come", func(v *vigil) { v.watch(at(100)) }, 110, "a guest or an address that must go"},
 		{"a loop that is silent", func(v *vigil) { v.watch(0); v.beat(at(60), fences, true) }, 60, "the services are not looked after"},
 		{"a loop that says that all is not well", func(v *vigil) {
 			v.watch(0)
 			v.beat(at(60), fences, false)
 			v.beat(at(60), services, true)
-		}, 60, "a guest that must die lives"},
+		}, 60, "a guest or an address that must go"},
 		{"a later life of init whose phases fail, and whose fences are executed", func(v *vigil) {
-			v.linger(0)
+			v.linger(0, true)
 			for try := range 50 {
 				v.enter(at(2*try), "network", at(300))
 				v.beat(at(2*try), fences, true)
 			}
 		}, 100, ""},
-		{"one that cannot execute them", func(v *vigil) { v.linger(0); v.enter(at(9), "network", at(300)); v.beat(at(9), fences, false) }, 10, "a guest that must die lives"},
+		{"one that cannot execute them", func(v *vigil) { v.linger(0, true); v.enter(at(9), "network", at(300)); v.beat(at(9), fences, false) }, 10, "a guest or an address that must go"},
+		{"a later life whose machine is to end", func(v *vigil) {
+			v.linger(0, true)
+			v.linger(at(5), false)
+			v.watch(at(5))
+			v.enter(at(6), "end", leaving)
+		}, 300, ""},
 		{"an end of the machine asks for no beats", func(v *vigil) { v.watch(0); v.enter(at(60), "end", leaving) }, 300, ""},
 		{"but it may not hang", func(v *vigil) { v.watch(0); v.enter(at(60), "end", at(300)) }, 361, "phase end"},
 		{"a loop that is well again", func(v *vigil) {

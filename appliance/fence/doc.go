@@ -8,7 +8,8 @@
 // address is held while another node may come to hold it.
 //
 //	what passes               what is done
-//	AddressDrop since vouched the citizen service is killed, once, if the address was still held;
+//	AddressDrop since vouched the citizen service is killed, once, if the address was still held, and the address
+//	                          taken off the node, again and again until it is gone;
 //	                          nobody listens on the address any more
 //	Fence since vouched       the exposed guests' QEMUs are killed, again and again while it stays passed
 //

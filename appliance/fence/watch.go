@@ -34,9 +34,11 @@ const (
 type Config struct {
 	Dir    config.Dir
 	Timing lease.Timing
-	// KillCitizen ends the citizen service and takes the service address off the node. It
-	// is called again and again until it succeeds, and must not block.
-	KillCitizen func() error
+	// KillCitizen ends the citizen service; it must not block.
+	KillCitizen func()
+	// DropAddress takes the service address off the node, after KillCitizen. It is called
+	// again and again until it succeeds.
+	DropAddress func() error
 	// Beat is called at every look at the deadlines; false means that something that must
 	// be dead could not be killed, or the address not be dropped.
 	Beat func(ok bool)
@@ -176,10 +178,11 @@ func (w *watcher) do(work Work) {
 	}
 	if work.Citizen {
 		w.log.Warn("citizen service killed: nobody vouches for this node, and it held the address")
+		w.cfg.KillCitizen()
 		w.held = true
 	}
 	if w.held {
-		if err := w.cfg.KillCitizen(); err != nil {
+		if err := w.cfg.DropAddress(); err != nil {
 			ok = false
 			w.complain("the service address cannot be taken off this node", err)
 			return

@@ -136,7 +136,7 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 	for i := range sc.Services {
 		if sc.Services[i].Name == citizen {
 			sc.Services[i].After = func() {
-				if err := k.dropAddress(); err != nil {
+				if err := k.dropAddress(k.citizen.Load()); err != nil {
 					log.Error("the service address cannot be taken off this node", "cause", err)
 				}
 			}
@@ -152,7 +152,8 @@ func Run(ctx context.Context, c Config, n *config.Node, ready func(), log *slog.
 		tasks.Go("fence", func(ctx context.Context) error {
 			return fence.Watch(ctx, fence.Config{
 				Dir: c.Dir, Timing: timing, Beat: func(ok bool) { told(c.Fenced, ok) },
-				KillCitizen: func() error { s.KillNow(citizen); return k.dropAddress() },
+				KillCitizen: func() { k.fenced.Store(k.citizen.Load()); s.KillNow(citizen) },
+				DropAddress: func() error { return k.dropAddress(k.fenced.Load()) },
 			}, voucher, clock.System{}, log)
 		})
 	}
@@ -171,14 +172,15 @@ type keeper struct {
 	cfg     *Config
 	log     *slog.Logger
 	citizen atomic.Int64 // the last process of that service
+	fenced  atomic.Int64 // the one that was killed by the fence
 }
 
-// dropAddress executes the fence of the service address.
-func (k *keeper) dropAddress() error {
+// dropAddress takes the service address off the node, that process pid has held.
+func (k *keeper) dropAddress(pid int64) error {
 	if k.cfg.DropAddress == nil {
 		return nil
 	}
-	return k.cfg.DropAddress(int(k.citizen.Load()))
+	return k.cfg.DropAddress(int(pid))
 }
 
 // changed keeps what the services do where the node service and the serial console

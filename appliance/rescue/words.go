@@ -114,7 +114,7 @@ var words = map[string][2]string{
 	"notice.stale":      {"Ce qui est affiché date de %s : la lecture de l'état n'aboutit pas.", "What is shown is %s old: reading the state does not succeed."},
 	"fault.unavailable": {"pas possible sur cette machine", "not possible on this machine"},
 	"fault.nopassword":  {"aucun mot de passe de secours n'est défini (fichier rescue-password)", "no rescue password is set (file rescue-password)"},
-	"fault.nostate":     {"son mot de passe est sur la partition d'état, qui n'est pas montée. Redémarrez (menu) ; si cela persiste, démarrez sur une clé de secours pour réparer ce disque, ou remplacez-le : l'autre nœud continue", "its password lies on the state partition, which is not mounted. Reboot (menu); if it stays so, start from a rescue stick to repair this disk, or replace it: the other node goes on"},
+	"fault.nostate":     {"son mot de passe est sur la partition d'état, qui n'est pas montée. Redémarrez (menu) ; si cela persiste, démarrez sur une clé de secours pour réparer ce disque, ou remplacez-le", "its password lies on the state partition, which is not mounted. Reboot (menu); if it stays so, start from a rescue stick to repair this disk, or replace it"},
 	"fault.notfounded":  {"ce nœud n'appartient encore à aucune paire ; la fondation donne le mot de passe", "this node belongs to no pair yet; the founding gives the password"},
 	"fault.shellended":  {"il s'est arrêté aussitôt lancé ; signalez-le au prestataire, la console, elle, continue (%s)", "it ended as soon as it was started; report it to your supplier, the console goes on (%s)"},
 	"fault.notrunning":  {"ce service ne tourne pas en ce moment", "this service does not run at the moment"},

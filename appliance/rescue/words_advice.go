@@ -4,7 +4,7 @@ import "maps"
 
 // advices is what is wrong, what to do about it, and what happened.
 var advices = map[string][2]string{
-	"what.no-init":  {"Le programme qui tient ce nœud, init, ne tourne plus. L'autre nœud continue.", "The program that keeps this node, init, does not run any more. The other node goes on."},
+	"what.no-init":  {"Le programme qui tient ce nœud, init, ne tourne plus.", "The program that keeps this node, init, does not run any more."},
 	"do.no-init":    {"Il est relancé tout seul ; sinon le chien de garde redémarre la machine. Si cela revient : lisez le journal « init » (menu) et signalez-le au prestataire.", "It is started again by itself; otherwise the watchdog restarts the machine. If it comes again: read the log “init” (menu) and report it to your supplier."},
 	"what.boot":     {"Le démarrage bute sur l'étape « %s » : %s", "The boot is stuck in the phase “%s”: %s"},
 	"do.boot":       {"L'étape est retentée toute seule. Relevez ce message ; vérifiez disque et câbles, puis redémarrez (menu).", "The phase is tried again by itself. Note this message; check disk and cables, then reboot (menu)."},

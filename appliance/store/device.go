@@ -47,11 +47,11 @@ func adopt(dev disk.Device, dir config.Dir, want seglog.Identity) error {
 	}
 	marker := filepath.Join(own, "store-made")
 	id, err := seglog.ReadIdentity(dev)
+	_, none := os.Stat(marker)
 	switch {
+	case none == nil && (errors.Is(err, seglog.ErrBlank) || errors.Is(err, seglog.ErrOther)):
+		return ErrReplaced
 	case errors.Is(err, seglog.ErrBlank):
-		if _, err := os.Stat(marker); err == nil {
-			return ErrReplaced
-		}
 		var salt [8]byte
 		_, _ = rand.Read(salt[:])
 		if err := seglog.Format(dev, want, binary.LittleEndian.Uint64(salt[:])); err != nil {

@@ -179,8 +179,11 @@ func (b *builder) userland(ctx context.Context, p *parts, firmware []string) err
 	}
 	f, err := files(dir, "usr.squashfs", "mke2fs.conf", "files")
 	p.Userland, p.Mke2fs = f["usr.squashfs"], f["mke2fs.conf"]
+	if err != nil {
+		return err
+	}
 	b.lacks(p.Microcode, userland.Missing(strings.Fields(string(f["files"])), firmware))
-	return err
+	return nil
 }
 
 // lacks warns of what the packages do not hold: a server may need it, and nothing but

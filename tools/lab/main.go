@@ -204,6 +204,9 @@ func up(ctx context.Context, o options, binary string, out io.Writer) error {
 // machines are those that are in the folder, or new ones.
 func machines(o options, out io.Writer) (Lab, error) {
 	lab, err := loadLab(o.dir)
+	if err == nil && lab.Dir != o.dir {
+		return lab, fmt.Errorf("the lab in %s is a copy of that in %s: its machines would be those of the other", o.dir, lab.Dir)
+	}
 	if err == nil {
 		if _, err := call(lab, ask{Verb: "links"}); err == nil {
 			return lab, fmt.Errorf("a lab is up in %s already (stop it with: %s down)", o.dir, program(lab))

@@ -100,16 +100,21 @@ const onESP = `mkdir -p /run/esp && mount -t vfat /dev/$(basename $(dirname $(gr
 // that its entry on the ESP has no counter.
 func blessed(t *testing.T, p *vmpair.Pair, node, state string) {
 	t.Helper()
-	table, err := p.Table(within(t, seenBound), node)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var got boot.Trial
-	if table.Trial != nil {
-		got = *table.Trial
-	}
-	if got.State != state {
-		t.Errorf("the trial of %s's boot: %+v; want %q", node, got, state)
+	for limit := time.Now().Add(seenBound); ; time.Sleep(time.Second) { // it is looked at every 2 s
+		table, err := p.Table(within(t, seenBound), node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = (boot.Trial{}); table.Trial != nil {
+			got = *table.Trial
+		}
+		if got.State == state {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("the trial of %s's boot: %+v; want %q", node, got, state)
+		}
 	}
 	sh, err := p.Shell(within(t, seenBound), node)
 	if err != nil {

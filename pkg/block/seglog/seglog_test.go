@@ -206,7 +206,7 @@ func TestStoresThatAreNotOursAreRefusedAndLeftUntouched(t *testing.T) {
 			clear := make([]byte, 1<<20)
 			copy(clear[64<<10+64:], "_BHRfS_M")
 			_, _ = d.WriteAt(clear, 0)
-		}, seglog.ErrTorn},
+		}, seglog.ErrOther},
 		{"a store of a larger device", func(d *simdisk.Disk) {
 			superblock(d, func(b []byte) { binary.LittleEndian.PutUint64(b[80:], 1<<19); seal(b) })
 		}, seglog.ErrTorn},

@@ -36,6 +36,8 @@ var (
 	ErrForeign = errors.New("store belongs to another pair")
 	// ErrNewer means that the store was written by a newer release.
 	ErrNewer = errors.New("store format is newer than this release")
+	// ErrOther means that the device holds no store, but something.
+	ErrOther = errors.New("device holds something else than a store")
 	// ErrTorn means that no intact superblock was found.
 	ErrTorn = errors.New("no intact superblock")
 	// ErrCorrupt means that a frame in the middle of the log is damaged.
@@ -171,7 +173,7 @@ func readBlank(dev disk.Device) error {
 		return fmt.Errorf("read the beginning of the device: %w", err)
 	}
 	if i := bytes.IndexFunc(head, func(r rune) bool { return r != 0 }); i >= 0 {
-		return fmt.Errorf("%w: something else begins at byte %d", ErrTorn, i)
+		return fmt.Errorf("%w: it begins at byte %d", ErrOther, i)
 	}
 	return ErrBlank
 }
@@ -187,7 +189,7 @@ func writeSuperblock(dev disk.Device, s superblock) error {
 }
 
 // Format makes an empty store on dev. It refuses a device that holds anything
-// in the place of its superblocks, so that nothing is overwritten by mistake.
+// in its first MiB, so that nothing is overwritten by mistake.
 // salt must be random.
 func Format(dev disk.Device, id Identity, salt uint64) error {
 	s, err := layout(dev.Size())

@@ -43,8 +43,8 @@ func Booted(variables string) (Entry, error) {
 	return e, nil
 }
 
-// Another reports whether the loader found an entry of another version, which it can
-// start when this one has no tries left.
+// Another reports whether the loader found an entry of another version that has not used
+// up its own tries: it starts that when this one has none left.
 func Another(variables string, than Entry) (bool, error) {
 	names, err := read(variables, "LoaderEntries", maxEntries)
 	if err != nil {
@@ -52,7 +52,7 @@ func Another(variables string, than Entry) (bool, error) {
 	}
 	return slices.ContainsFunc(names, func(name string) bool { // not all are ours: the loader adds some of its own
 		e, err := Parse(name)
-		return err == nil && e.Version != than.Version
+		return err == nil && e.Version != than.Version && (!e.Trial || e.Left > 0)
 	}), nil
 }
 

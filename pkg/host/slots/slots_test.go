@@ -93,6 +93,8 @@ func TestWhetherThereIsAnotherEntry(t *testing.T) {
 		{"alone", "beffroi_0.2.0+3.efi\x00" + reboot, false},
 		{"after a rename", "beffroi_0.2.0+2-1.efi\x00beffroi_0.2.0.efi\x00", false},
 		{"the other slot", "beffroi_0.2.0+3.efi\x00beffroi_0.1.0.efi\x00" + reboot, true},
+		{"the other slot, on trial", "beffroi_0.2.0+3.efi\x00beffroi_0.1.0+1-2.efi\x00", true},
+		{"the other slot, which has failed", "beffroi_0.2.0+3.efi\x00beffroi_0.1.0+0-3.efi\x00", false},
 		{"somebody else's system", "debian_12.efi\x00beffroi_0.2.0+3.efi\x00", false},
 	} {
 		got, err := slots.Another(variable(t, "LoaderEntries", utf(tc.entries)), this)
