@@ -20,6 +20,15 @@ const clockEvery = 15 * time.Second
 // clock that is wrong later was stopped, as a machine that was frozen.
 const clockAtStart = 2 * time.Minute
 
+// clockByBattery is the least that a dead battery loses: it forgets the date. A machine
+// that was frozen just after its start, as a virtual one, lost seconds or minutes.
+const clockByBattery = time.Hour
+
+// tellsOfBattery says whether a correction that long after power-on is told to people.
+func tellsOfBattery(up, by time.Duration) bool {
+	return up <= clockAtStart && by.Abs() >= clockByBattery
+}
+
 // setClock moves a clock that is before the release was built up to that time: a
 // dead battery must not make the node write files from 1970. It is a guess, until
 // the other voters tell the time.
@@ -61,7 +70,7 @@ func (s *system) keepClock(ctx context.Context) error {
 			continue
 		}
 		s.log.Warn("the clock was wrong, and is corrected by those of the other voters", "was", was.Format(time.RFC3339), "by", by)
-		if uptime() > clockAtStart {
+		if !tellsOfBattery(uptime(), by) {
 			continue
 		}
 		if err := status.SaveClock(s.dir.Clock(), status.Clock{Corrected: n.WrongMS, At: time.Now()}); err != nil {
