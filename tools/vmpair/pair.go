@@ -123,15 +123,20 @@ func (p *Pair) Line(ctx context.Context, node string) (*serial.Line, error) {
 	if l := p.lines[node]; l != nil && l.Err() == nil {
 		return l, nil
 	}
-	if l := p.lines[node]; l != nil {
-		_ = l.Close()
-		delete(p.lines, node)
-	}
+	p.LeaveLine(node)
 	l, err := dial(ctx, p.Node(node).Serial)
 	if err == nil {
 		p.lines[node] = l
 	}
 	return l, err
+}
+
+// LeaveLine takes the terminal off a node's serial line, for somebody else's.
+func (p *Pair) LeaveLine(node string) {
+	if l := p.lines[node]; l != nil {
+		_ = l.Close()
+		delete(p.lines, node)
+	}
 }
 
 // dial tries until somebody listens.
