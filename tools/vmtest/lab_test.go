@@ -74,7 +74,7 @@ func labScreen(t *testing.T, s *service, node string) {
 	}
 	key("m")
 	menu := status
-	for limit := time.Now().Add(seenBound); menu > status*3/4; menu = light(t, s, node) {
+	for limit := time.Now().Add(seenBound); menu > status*9/10; menu = light(t, s, node) {
 		if time.Now().After(limit) {
 			t.Fatalf("the screen does not show the menu: %d points, then %d", status, menu)
 		}
