@@ -167,10 +167,6 @@ func storeTaken(path string) *pairing.Fault {
 	}
 }
 
-// storeHead is what makes a store one, or anything else: superblocks and marks lie in it. What follows is
-// bound to them and worth nothing without.
-const storeHead = 1 << 20
-
 // erase makes a node without a pair as new: its store is blank, and its identity
 // another one. It reboots then.
 func (s *system) erase(e *pairing.Engine) error {
@@ -182,7 +178,7 @@ func (s *system) erase(e *pairing.Engine) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(make([]byte, storeHead), 0)
+	_, err = f.WriteAt(make([]byte, seglog.HeadBytes), 0)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}

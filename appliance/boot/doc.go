@@ -15,7 +15,7 @@
 //	disk       our partitions, grown to the disk
 //	state      its file system: checked, or made on a blank partition
 //	identity   the configuration, from the state or from a seed
-//	network    ports by role, addresses; a role without its card is an alarm, unless none has one
+//	network    ports by role, addresses; a fibre without its card is an alarm, the lan without its own a failure
 //	clock      not before the release was built
 //	services   node, block, vm, citizen, console: all ready, each with its rights (package rights)
 //

@@ -18,7 +18,7 @@
 // out before it.
 //
 // The last Renewal is kept in a file of the run folder. A restarted init goes on
-// with its deadlines, and a restarted node service knows from it whether the
+// with its deadlines, with Linger until it listens again, and a restarted node service knows from it whether the
 // guests that it finds were fenced in between.
 //
 // A Renewal is JSON in one datagram, at most 64 KiB, from the same user, root, or the node service's user:

@@ -208,6 +208,25 @@ func TestAGuestDiesWhenRenewalsStop(t *testing.T) {
 	}
 }
 
+// A fence that cannot strike is refused before it is relied on.
+func TestAFenceWantsAllThatItStrikesWith(t *testing.T) {
+	whole := fence.Config{Dir: stateFolder(t), Timing: lease.Lab(), KillCitizen: func() {}, DropAddress: func() error { return nil }, Beat: func(bool) {}}
+	if err := whole.Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, spoil := range map[string]func(c *fence.Config){
+		"no folder": func(c *fence.Config) { c.Dir = "" }, "no times": func(c *fence.Config) { c.Timing = lease.Timing{} },
+		"nobody kills": func(c *fence.Config) { c.KillCitizen = nil }, "nobody drops": func(c *fence.Config) { c.DropAddress = nil },
+		"nobody hears": func(c *fence.Config) { c.Beat = nil },
+	} {
+		c := whole
+		spoil(&c)
+		if c.Validate() == nil || fence.Linger(t.Context(), c, clock.System{}, quiet()) == nil || fence.Watch(t.Context(), c, nil, clock.System{}, quiet()) == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
 // An init that was killed comes back, and cannot get as far as to listen again: what its
 // former life had to kill in time is killed in time.
 func TestAFormerLifesFencesAreExecuted(t *testing.T) {

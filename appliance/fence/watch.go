@@ -44,9 +44,27 @@ type Config struct {
 	Beat func(ok bool)
 }
 
+// Validate reports all faults.
+func (c Config) Validate() error {
+	var faults []error
+	if c.Dir == "" {
+		faults = append(faults, errors.New("fence: no state folder"))
+	}
+	if c.Timing.Fence <= 0 || c.Timing.AddressDrop <= 0 {
+		faults = append(faults, fmt.Errorf("fence: profile %q has no times", c.Timing.Profile))
+	}
+	if c.KillCitizen == nil || c.DropAddress == nil || c.Beat == nil {
+		faults = append(faults, errors.New("fence: nobody kills the citizen service, drops the address or takes the beats"))
+	}
+	return errors.Join(faults...)
+}
+
 // Watch is init's side: it listens for renewals and executes the fences until
 // ctx ends. voucher is the user of the node service, if it has one of its own.
 func Watch(ctx context.Context, c Config, voucher *account.ID, clk clock.Clock, log *slog.Logger) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
 	group, users := 0, []uint32(nil)
 	if voucher != nil {
 		group, users = int(*voucher), []uint32{uint32(*voucher)}
@@ -71,6 +89,9 @@ func Watch(ctx context.Context, c Config, voucher *account.ID, clk clock.Clock, 
 // Linger executes the fences of a former life of init, which nobody renews, until ctx
 // ends: this life does not listen yet. Without a former life it returns at once.
 func Linger(ctx context.Context, c Config, clk clock.Clock, log *slog.Logger) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
 	last, ok := Kept(c.Dir)
 	if !ok {
 		return nil

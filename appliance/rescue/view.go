@@ -3,6 +3,7 @@ package rescue
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -206,12 +207,8 @@ func (m *Model) fault(err error) string {
 // a founding gives it.
 func (m *Model) noPassword() string {
 	s := &m.snap
-	for _, p := range s.Boot.Phases {
-		switch {
-		case p.Name != "state" || p.State == "done":
-		case p.State == "waiting", p.State == "failed", p.State == "running":
-			return "fault.nostate"
-		}
+	if slices.ContainsFunc(s.Boot.Phases, func(p Phase) bool { return p.Name == "state" && p.State != "done" }) {
+		return "fault.nostate"
 	}
 	if s.Pairing.Known && !s.Pairing.Paired {
 		return "fault.notfounded"

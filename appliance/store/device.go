@@ -47,9 +47,9 @@ func adopt(dev disk.Device, dir config.Dir, want seglog.Identity) error {
 	}
 	marker := filepath.Join(own, "store-made")
 	id, err := seglog.ReadIdentity(dev)
-	_, none := os.Stat(marker)
+	_, unmarked := os.Stat(marker)
 	switch {
-	case none == nil && (errors.Is(err, seglog.ErrBlank) || errors.Is(err, seglog.ErrOther)):
+	case unmarked == nil && (errors.Is(err, seglog.ErrBlank) || errors.Is(err, seglog.ErrOther)):
 		return ErrReplaced
 	case errors.Is(err, seglog.ErrBlank):
 		var salt [8]byte

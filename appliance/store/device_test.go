@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -19,21 +20,29 @@ func TestWhichDevicesANodeTakes(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		holds  *seglog.Identity // nil: blank
+		other  bool             // it holds what is no store
 		hadOne bool             // this node has had a store before
 		want   error
 	}{
-		{"a blank one, the first time", nil, false, nil},
-		{"its own", &mine, true, nil},
-		{"its own, whose marker was lost", &mine, false, nil},
-		{"a blank one, where a store was", nil, true, ErrReplaced},
-		{"another pair's", &seglog.Identity{Pair: ident.UUID{9}, Replica: ident.UUID{2}}, false, seglog.ErrForeign},
-		{"its twin's", &seglog.Identity{Pair: ident.UUID{1}, Replica: ident.UUID{3}}, false, ErrReplica},
+		{"a blank one, the first time", nil, false, false, nil},
+		{"its own", &mine, false, true, nil},
+		{"its own, whose marker was lost", &mine, false, false, nil},
+		{"a blank one, where a store was", nil, false, true, ErrReplaced},
+		{"somebody's file system", nil, true, false, seglog.ErrOther},
+		{"somebody's file system, where a store was", nil, true, true, ErrReplaced},
+		{"another pair's", &seglog.Identity{Pair: ident.UUID{9}, Replica: ident.UUID{2}}, false, false, seglog.ErrForeign},
+		{"its twin's", &seglog.Identity{Pair: ident.UUID{1}, Replica: ident.UUID{3}}, false, false, ErrReplica},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := config.Dir(t.TempDir())
 			dev := simdisk.New(seglog.MinSize)
 			if tc.holds != nil {
 				if err := seglog.Format(dev, *tc.holds, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tc.other { // its mark lies where no superblock of ours is
+				if _, err := dev.WriteAt(bytes.Repeat([]byte("_BHRfS_M"), disk.BlockSize/8), 64<<10); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -54,7 +63,9 @@ func TestWhichDevicesANodeTakes(t *testing.T) {
 				t.Errorf("the device holds %v (%v) afterwards", id, err)
 			case tc.want != nil && tc.holds != nil && id != *tc.holds:
 				t.Error("a refused device was changed")
-			case errors.Is(tc.want, ErrReplaced) && !errors.Is(err, seglog.ErrBlank):
+			case tc.want != nil && tc.other && !errors.Is(err, seglog.ErrOther):
+				t.Errorf("what was there is not there any more: %v", err)
+			case errors.Is(tc.want, ErrReplaced) && !tc.other && !errors.Is(err, seglog.ErrBlank):
 				t.Error("a replaced disk was formatted under the old identity")
 			}
 		})

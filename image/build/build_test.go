@@ -206,8 +206,9 @@ func stranger(t *testing.T, cmd *exec.Cmd, root, place string) {
 		"GOPROXY=file://"+place+"/modules", "GOSUMDB=off", "GOFLAGS=", "USER=stranger")
 }
 
-// TestTheBillNamesEveryPackage reads the SBOM of made-up programs.
-func TestTheBillNamesEveryPackage(t *testing.T) {
+// thisProgram is one that a Go linker has made.
+func thisProgram(t *testing.T) []byte {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -216,6 +217,12 @@ func TestTheBillNamesEveryPackage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return program
+}
+
+// TestTheBillNamesEveryPackage reads the SBOM of made-up programs.
+func TestTheBillNamesEveryPackage(t *testing.T) {
+	program := thisProgram(t)
 	c := config(t)
 	b := &builder{Config: c, log: io.Discard, lock: packages.Lock{Suite: "s", Packages: []packages.Package{
 		{Name: "squashfs-tools", Version: "1"}, {Name: "liba", Version: "2", Arch: "amd64"}}}}

@@ -16,14 +16,7 @@ import (
 // TestTheManifestIsTrue recomputes every line of a manifest: of the parts, and of what
 // lies in the folder.
 func TestTheManifestIsTrue(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := thisProgram(t)
 	var log bytes.Buffer
 	b := &builder{Config: config(t), log: &log, lock: packages.Lock{Suite: "s", Packages: []packages.Package{{Name: "liba", Version: "2"}}}}
 	if err := os.MkdirAll(b.Out, 0o700); err != nil {

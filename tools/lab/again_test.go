@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,6 +110,35 @@ func TestEraseTakesWhatTheLabMadeAndNothingElse(t *testing.T) {
 	stray.Nodes = []Machine{{Name: "a", Dir: t.TempDir()}}
 	if err := erase(stray); err == nil {
 		t.Error("a folder outside the lab's was erased")
+	}
+}
+
+// What would take their place has to be there first; and a copied folder's description is
+// that of the other's machines.
+func TestMachinesAreNotErasedForNothing(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(o *options)
+		fails  string
+	}{
+		{"no image was built here", func(o *options) { o.image += ".none" }, "make image builds it"},
+		{"a copied folder", func(o *options) { o.dir = t.TempDir() }, "is a copy of that in"},
+	} {
+		lab, o := held(t, "one")
+		o.anew = true
+		tc.change(&o)
+		if o.dir != lab.Dir {
+			b, err := os.ReadFile(filepath.Join(lab.Dir, "lab.json"))
+			if err := errors.Join(err, os.WriteFile(filepath.Join(o.dir, "lab.json"), b, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := machines(o, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), tc.fails) {
+			t.Errorf("%s: %v, want %q", tc.name, err, tc.fails)
+		}
+		if b, err := os.ReadFile(filepath.Join(lab.Dir, "a", "disk.raw")); err != nil || string(b) != "precious" {
+			t.Errorf("%s: the disk is %q, %v", tc.name, b, err)
+		}
 	}
 }
 

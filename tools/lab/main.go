@@ -214,11 +214,16 @@ func machines(o options, out io.Writer) (Lab, error) {
 		if !o.anew {
 			return lab, again(lab, o, out)
 		}
+		o = o.like(lab)
+		if o.mode == "vm" { // nothing is erased for which there is nothing in its place
+			if _, err := os.Stat(o.image); err != nil {
+				return lab, fmt.Errorf("image (make image builds it): %w", err)
+			}
+		}
 		fmt.Fprintf(out, "The machines in %s are erased.\n", o.dir)
 		if err := erase(lab); err != nil {
 			return lab, err
 		}
-		o = o.like(lab)
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return lab, err // it describes machines that may be precious
 	}

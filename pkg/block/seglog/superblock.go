@@ -162,13 +162,14 @@ func readSuperblock(dev disk.Device) (superblock, error) {
 	}
 }
 
-// headBytes is how much of a device must be zero for it to count as blank: more than
-// where any file system or volume manager keeps its mark.
-const headBytes = 1 << 20
+// HeadBytes is how much of a device must be zero for it to count as blank, bytes: more than
+// where any file system or volume manager keeps its mark. A store's superblocks lie in it;
+// what follows is bound to them and worth nothing without.
+const HeadBytes = 1 << 20
 
 // readBlank tells a blank device, ErrBlank, from one whose mark lies further on.
 func readBlank(dev disk.Device) error {
-	head := disk.Aligned(min(headBytes, dev.Size()/disk.BlockSize*disk.BlockSize))
+	head := disk.Aligned(min(HeadBytes, dev.Size()/disk.BlockSize*disk.BlockSize))
 	if _, err := dev.ReadAt(head, 0); err != nil {
 		return fmt.Errorf("read the beginning of the device: %w", err)
 	}

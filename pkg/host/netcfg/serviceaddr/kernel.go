@@ -22,17 +22,27 @@ const (
 	mark = "beffroi:service"
 )
 
-// take makes the link, its addresses, routes and rules, as far as they are missing.
-func take(cfg Config, mac net.HardwareAddr) error {
+// open is a door to the kernel, and the lan's link behind it. The caller closes it.
+func open(cfg Config) (*netlink.Handle, netlink.Link, error) {
 	k, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return fmt.Errorf("netlink: %w", err)
+		return nil, nil, fmt.Errorf("netlink: %w", err)
 	}
-	defer k.Close()
 	lan, err := k.LinkByName(cfg.Lan)
 	if err != nil {
-		return fmt.Errorf("lan link %s: %w", cfg.Lan, err)
+		k.Close()
+		return nil, nil, fmt.Errorf("lan link %s: %w", cfg.Lan, err)
 	}
+	return k, lan, nil
+}
+
+// take makes the link, its addresses, routes and rules, as far as they are missing.
+func take(cfg Config, mac net.HardwareAddr) error {
+	k, lan, err := open(cfg)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
 	l, err := link(k, lan, mac)
 	if err != nil {
 		return err
@@ -192,15 +202,11 @@ func gateway(k *netlink.Handle, lan, l netlink.Link, family int) error {
 // refresh copies the lan's default routes anew. It makes nothing else: when a fence has
 // taken the link meanwhile, nothing comes back.
 func refresh(cfg Config) error {
-	k, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	k, lan, err := open(cfg)
 	if err != nil {
-		return fmt.Errorf("netlink: %w", err)
+		return err
 	}
 	defer k.Close()
-	lan, err := k.LinkByName(cfg.Lan)
-	if err != nil {
-		return fmt.Errorf("lan link %s: %w", cfg.Lan, err)
-	}
 	l, err := k.LinkByName(LinkName)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		return nil
